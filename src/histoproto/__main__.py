@@ -1,0 +1,5 @@
+"""``python -m histoproto``."""
+
+from histoproto.cli import main
+
+main()

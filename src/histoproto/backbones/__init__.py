@@ -1,0 +1,1 @@
+"""Trained feature extractors behind one contract."""

@@ -1,0 +1,1 @@
+"""One verb per file; the function's signature is the command line."""

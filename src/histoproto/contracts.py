@@ -1,0 +1,120 @@
+"""Every plug point. Abstract, with no behaviour to inherit.
+
+Conventions: images are RGB float in [0, 1], shape ``(batch, 3, height, width)``, and every network
+normalises its own input. Levels are listed finest first.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What one training step returns."""
+
+    loss: Float[Tensor, ""]
+    """The total loss, with gradient."""
+    terms: dict[str, Tensor]
+    """Named summands before weighting, detached scalars, for the log."""
+
+
+@dataclass(frozen=True)
+class ClassMaps:
+    """What a method sees in a batch of images, before any decision which classes are present."""
+
+    maps: Float[Tensor, "batch classes height width"]
+    """Fused class evidence per pixel at the finest used level's resolution, logits (any range)."""
+    scores: Float[Tensor, "batch classes"]
+    """Image-level class evidence, logits; ``sigmoid(scores)`` is the probability that a class is present."""
+
+
+class Method(nn.Module, ABC):
+    """A weakly supervised segmentation method: learns from image-level labels, returns class maps."""
+
+    @abstractmethod
+    def training_step(
+        self, images: Float[Tensor, "batch 3 height width"], labels: Float[Tensor, "batch classes"], step: int
+    ) -> StepOutput:
+        """Return the loss of one batch. ``step`` counts optimiser steps from 0 (for warm-ups)."""
+
+    @abstractmethod
+    def class_maps(self, images: Float[Tensor, "batch 3 height width"]) -> ClassMaps:
+        """Return class maps and image-level scores; no gradient is needed."""
+
+    def after_step(self, step: int) -> None:
+        """Update what is not trained by gradient (moving averages, memories) after an optimiser step."""
+
+
+class FeaturePyramid(nn.Module, ABC):
+    """A trained feature extractor: image in, list of feature levels out, finest first."""
+
+    channels: Sequence[int]
+    """Feature channels of each level."""
+    strides: Sequence[int]
+    """Image pixels per feature cell of each level."""
+
+    @abstractmethod
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
+        """Return one map ``(batch, channels[i], height / strides[i], width / strides[i])`` per level."""
+
+
+class ImageEncoder(nn.Module, ABC):
+    """A frozen network from image to one vector. Its weights never train; gradients reach its input."""
+
+    dim: int
+    """Length of the vector."""
+
+    @abstractmethod
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+        """Return one feature vector per image, not normalised."""
+
+
+class Region(NamedTuple):
+    """A rectangle in pixels of the finest pyramid page."""
+
+    x_px: int
+    y_px: int
+    width_px: int
+    height_px: int
+
+
+class SlideReader(ABC):
+    """An image of any size that can be read piece by piece."""
+
+    path: Path
+    width_px: int
+    height_px: int
+    mpp: float | None
+    """Microns per pixel of the finest page; None where the file does not say."""
+
+    @abstractmethod
+    def read(self, region: Region) -> NDArray[np.uint8]:
+        """Return RGB ``(height_px, width_px, 3)`` of a region inside the image.
+
+        Raises:
+            DataError: if the region cannot be decoded.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file."""
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Proof that pretrained tensors were really loaded, for ``run.json``."""
+
+    source: str
+    """``hf:org/name@revision``, a path, or ``none``."""
+    sha256: str | None = None
+    tensors: int = 0
+    licence: str | None = None
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Manifest, importers, checks and phantom."""

@@ -1,0 +1,1 @@
+"""Figures of merit from one accumulated confusion matrix."""

@@ -1,0 +1,1 @@
+"""Prototype vectors, their projection and their similarity to pixels."""

@@ -1,0 +1,1 @@
+"""Reading, tiling and blending images of any size."""
