@@ -26,9 +26,7 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise HistoprotoError(
-            f"cannot write {target}: {reason}; free some space or choose another folder"
-        ) from error
+        raise HistoprotoError(f"cannot write {target}: {reason}; free some space or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -49,6 +49,15 @@ class Method(nn.Module, ABC):
     def class_maps(self, images: Float[Tensor, "batch 3 height width"]) -> ClassMaps:
         """Return class maps and image-level scores; no gradient is needed."""
 
+    counts: tuple[int, ...]
+    """Prototypes of each class, in class order."""
+
+    @abstractmethod
+    def prototype_maps(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch prototypes _height _width"]:
+        """Return where each prototype sees itself, in [-1, 1]; rows in class order, ``counts[c]`` per class."""
+
     def after_step(self, step: int) -> None:
         """Update what is not trained by gradient (moving averages, memories) after an optimiser step."""
 
@@ -75,6 +84,14 @@ class ImageEncoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         """Return one feature vector per image, not normalised."""
+
+
+class MovingEncoder(ImageEncoder):
+    """An encoder without gradient steps of its own that follows the trained backbone."""
+
+    @abstractmethod
+    def update(self, backbone: FeaturePyramid, step: int) -> None:
+        """Move a little towards the backbone after optimiser step ``step``."""
 
 
 class Region(NamedTuple):

@@ -39,8 +39,9 @@ def read_picture(path: Path) -> Picture:
     """
     try:
         with Image.open(path) as image:
+            deep = any(";16" in str(tile.args) for tile in image.tile)  # Pillow would drop the lower 8 bits
             image.load()
-            return _to_rgb(image, path)
+            return _to_rgb(image, path, deep)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; was it moved after the import?") from None
     except UnidentifiedImageError:
@@ -49,13 +50,11 @@ def read_picture(path: Path) -> Picture:
         raise DataError(f"{path}: cannot be decoded ({error}); copy the file again from its source") from None
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Picture:
+def _to_rgb(image: Image.Image, path: Path, deep: bool) -> Picture:
+    if deep or image.mode.startswith(("I", "F")):
+        raise DataError(f"{path}: {image.mode} pixels of more than 8 bits per channel; save the image as 8-bit RGB")
     if image.mode == "RGB":
         return Picture(np.asarray(image), None)
-    if image.mode.startswith(("I", "F")):
-        raise DataError(
-            f"{path}: {image.mode} pixels (more than 8 bits per channel); save the image as 8-bit RGB"
-        )
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         if alpha.min() < 255:

@@ -13,9 +13,11 @@
 
 import fcntl
 import json
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,14 @@ import yaml
 
 from histoproto.atomic import write_json, write_text
 from histoproto.errors import RunError
+
+RECORDED = ("histoproto", "torch", "torchvision", "lightning", "timm", "transformers", "numpy", "pillow")
+"""Packages whose versions a run keeps."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that shape a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The one place that holds class order, names, colours and the ignore value."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 from histoproto.errors import ConfigError, LabelError
 
@@ -69,12 +69,10 @@ class Taxonomy:
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and strings for JSON and YAML."""
         plain = asdict(self)
-        return {
-            key: [*map(_plain, value)] if isinstance(value, tuple) else value for key, value in plain.items()
-        }
+        return {key: [*map(_plain, value)] if isinstance(value, tuple) else value for key, value in plain.items()}
 
     @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> Self:
+    def from_dict(cls, plain: dict[str, Any]) -> "Taxonomy":
         """Read what ``to_dict`` wrote.
 
         Raises:
@@ -89,9 +87,7 @@ class Taxonomy:
                 background_colour=_colour(plain["background_colour"]),
             )
         except KeyError as missing:
-            raise ConfigError(
-                f"taxonomy has no entry {missing}; it needs name, classes, titles, colours"
-            ) from None
+            raise ConfigError(f"taxonomy has no entry {missing}; it needs name, classes, titles, colours") from None
 
 
 def _plain(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""What people look at."""
+"""One self-contained HTML page per run, for people."""

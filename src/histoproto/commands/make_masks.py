@@ -1,0 +1,134 @@
+"""``histoproto masks``."""
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from histoproto.data.manifest import PatchRecord
+    from histoproto.inference.decision import Decision
+    from histoproto.inference.gate import Gate
+    from histoproto.wiring import Run
+
+
+def masks(
+    run: Path,
+    /,
+    *,
+    split: str = "train",
+    checkpoint: str = "best",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write a pseudo mask for each patch of a split, for training a segmenter or for looking at.
+
+    Classes allowed in a mask are the patch's image-level labels where it has any, since they are known;
+    elsewhere the classes that the model itself lets in. White background follows the run's stated rule.
+
+    Writes masks/SPLIT/: indexed PNGs, confidence/ (grey PNGs, 255 = sure), and manifest.csv and .parquet. Masks that
+    the same checkpoint has already written are kept, so a killed command goes on where it was.
+
+    Args:
+        run: Run folder of histoproto train.
+        split: Split of the run's study.
+        checkpoint: best or last.
+        json: Print where the masks are, and how much of them each class covers, as JSON.
+    """
+    from histoproto.data.manifest import read_study
+    from histoproto.inference.gate import Gate
+    from histoproto.wiring import load_run
+
+    trained = load_run(run, checkpoint)
+    gate = Gate.from_record(trained.folder.read_record(), str(run))
+    records = read_study(trained.study).split(split)
+    folder = trained.folder.path / "masks" / split
+    _begin(folder, trained, checkpoint)
+    shares = _write_all(trained, gate, records, folder)
+    if json:
+        content = {"folder": str(folder), "masks": len(records), "share_of_pixels": shares}
+        sys.stdout.write(json_text.dumps(content, indent=2) + "\n")
+        return
+    _show(folder, shares, len(records), run)
+
+
+def _begin(folder: Path, trained: "Run", checkpoint: str) -> None:
+    """Keep masks of this very checkpoint, remove those of another."""
+    import hashlib
+    import shutil
+
+    from histoproto.atomic import write_json
+
+    weights = trained.folder.checkpoint(checkpoint) / "model.safetensors"
+    with weights.open("rb") as handle:
+        source = {"checkpoint": checkpoint, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
+    stamp = folder / "source.json"
+    if stamp.is_file() and json_text.loads(stamp.read_text(encoding="utf-8")) == source:
+        return
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_json(stamp, source)
+
+
+def _write_all(trained: "Run", gate: "Gate", records: "list[PatchRecord]", folder: Path) -> dict[str, float]:
+    """Write what is missing and the manifest; return the share of pixels per mask value."""
+    import numpy as np
+    import pandas as pd
+
+    from histoproto.atomic import replacing
+    from histoproto.formats.confidence import write_confidence
+    from histoproto.masks import read_indices, write_mask
+    from histoproto.progress import progress_bar
+
+    counts = np.zeros(256, dtype=np.int64)
+    rows: list[dict[str, Any]] = []
+    with progress_bar("Writing masks", len(records)) as advance:
+        for record in records:
+            mask, confidence = folder / f"{record.path.stem}.png", folder / "confidence" / f"{record.path.stem}.png"
+            if not mask.is_file() or not confidence.is_file():
+                decision = _decide(trained, gate, record)
+                write_confidence(confidence, decision.confidence.numpy())
+                write_mask(mask, decision.mask.numpy(), trained.taxonomy)
+            counts += np.bincount(read_indices(mask).ravel(), minlength=256)
+            known = record.labels is not None
+            rows.append(
+                {
+                    "image": str(record.path),
+                    "mask": str(mask.absolute()),
+                    "confidence": str(confidence.absolute()),
+                    "gate": "labels" if known else "predicted",
+                    "group": record.group,
+                }
+            )
+            advance(1)
+    table = pd.DataFrame(rows)
+    with replacing(folder / "manifest.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    with replacing(folder / "manifest.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+    names = {**dict(enumerate(trained.taxonomy.classes)), trained.taxonomy.background: "background", 255: "undecided"}
+    return {name: float(counts[value] / counts.sum()) for value, name in names.items()}
+
+
+def _decide(trained: "Run", gate: "Gate", record: "PatchRecord") -> "Decision":
+    import torch
+
+    from histoproto.images import read_rgb
+    from histoproto.inference.decision import background_of, decide, predicted_classes
+    from histoproto.inference.evidence import evidence_of
+
+    rgb = read_rgb(record.path)
+    evidence = evidence_of(trained.method, rgb, gate.window_px, trained.settings.inference)
+    known = record.labels is not None
+    present = torch.tensor(record.labels, dtype=torch.bool) if known else predicted_classes(evidence, gate)
+    return decide(evidence.maps, present, background_of(rgb, evidence.maps, trained.settings.inference.background))
+
+
+def _show(folder: Path, shares: dict[str, float], count: int, run: Path) -> None:
+    from rich.console import Console
+
+    console = Console()
+    covered = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    for line in (f"{count} masks in {folder}: {covered}", f"Next: histoproto evaluate {run}"):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,250 @@
+"""``histoproto train``."""
+
+import json as json_text
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from histoproto.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from histoproto.contracts import LoadedWeights, Method
+    from histoproto.data.manifest import Study
+    from histoproto.presets import RunSettings
+    from histoproto.runs import RunFolder
+
+INTERRUPTED = 130
+"""Exit code of a run that was stopped by Ctrl-C or SIGTERM and can be resumed."""
+
+
+def train(
+    method: str | None = None,
+    study: Path | None = None,
+    *,
+    run: Path | None = None,
+    resume: Path | None = None,
+    preset: str = "corrected",
+    seed: int = 0,
+    backbone: str | None = None,
+    weights: str | None = None,
+    encoder: str | None = None,
+    prototypes: int | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    patch_px: int | None = None,
+    choose_by: str | None = None,
+    settings: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Train a method on a study's image-level labels.
+
+    Example: ``histoproto train lpd study --run runs/lpd --seed 7``. A killed or interrupted run goes on with
+    ``histoproto train --resume runs/lpd`` and ends bitwise where it would have ended.
+
+    Args:
+        method: name of the method; now: lpd.
+        study: folder made by ``histoproto data import``.
+        run: new folder for everything the run makes.
+        resume: run folder to go on with; takes no other argument.
+        preset: corrected (every known defect repaired), paper, or released (the authors' code).
+        seed: of weights, order of patches and augmentation.
+        backbone: small-conv, mobilenet-v2, mit-b0 .. mit-b5, or timm:<model>.
+        weights: start of the backbone: a file, a folder, hf:org/name@revision, or none.
+        encoder: frozen encoder of the similarity loss: self (moving average of the backbone) or none.
+        prototypes: prototypes per class.
+        epochs: passes over the training patches.
+        batch: patches per step.
+        lr: peak learning rate.
+        patch_px: resize training patches to this side.
+        choose_by: which epoch is kept as best: holdout-loss (labels alone), validation-masks (then called
+            val-tuned), or last.
+        settings: YAML file that changes any setting of the preset, in the form of a run's config.yaml.
+        json: print the outcome as JSON on standard output.
+
+    Returns:
+        0 when trained, 130 when interrupted (resumable).
+    """
+    if resume is not None:
+        if method or study or run:
+            raise ConfigError("--resume takes the run folder alone: histoproto train --resume runs/lpd")
+        return _report(*_resume(resume), json=json)
+    if method is None or study is None or run is None:
+        raise ConfigError("name a method, a study and a run folder: histoproto train lpd study --run runs/lpd")
+    chosen = _choose(
+        method,
+        preset,
+        settings,
+        {
+            ("seed",): seed,
+            ("backbone", "name"): backbone,
+            ("backbone", "weights"): weights,
+            ("encoder",): encoder,
+            ("model", "prototypes_per_class"): prototypes,
+            ("training", "epochs"): epochs,
+            ("training", "batch"): batch,
+            ("training", "lr"): lr,
+            ("training", "choose_by"): choose_by,
+            ("patch_px",): patch_px,
+        },
+    )
+    return _report(*_start(chosen, study, run), json=json)
+
+
+def _choose(method: str, preset: str, settings_file: Path | None, flags: dict[tuple[str, ...], Any]) -> "RunSettings":
+    """Return the preset's settings, changed by the YAML file, changed by the flags that were given."""
+    import yaml
+
+    from histoproto.presets import preset_settings
+    from histoproto.wiring import merge_settings
+
+    chosen = preset_settings(method, preset)
+    if settings_file is not None:
+        if not settings_file.is_file():
+            raise ConfigError(f"{settings_file}: no such settings file")
+        try:
+            changes = yaml.safe_load(settings_file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{settings_file} is not valid YAML: {error}") from None
+        if not isinstance(changes, dict):
+            raise ConfigError(f"{settings_file} holds no settings; write them like a run's config.yaml")
+        chosen = merge_settings(chosen, changes, settings_file)
+    changes = {}
+    for path, value in flags.items():
+        if value is not None:
+            inner = changes
+            for part in path[:-1]:
+                inner = inner.setdefault(part, {})
+            inner[path[-1]] = value
+    return merge_settings(chosen, changes, Path("command line"))
+
+
+def _start(settings: "RunSettings", study_folder: Path, run: Path) -> tuple[Path, dict[str, Any]]:
+    from histoproto.data.manifest import read_study
+    from histoproto.runs import RunFolder
+    from histoproto.wiring import describe
+
+    study = read_study(study_folder)
+    folder = RunFolder(run)
+    with folder.in_use():
+        if folder.config_file.exists():
+            raise RunError(
+                f"{run} already holds a run; go on with it: histoproto train --resume {run}, or choose another folder"
+            )
+        folder.write_config(describe(settings, study.taxonomy, study_folder.absolute()))
+        return run, _fit(folder, resume=False)
+
+
+def _resume(run: Path) -> tuple[Path, dict[str, Any]]:
+    from histoproto.runs import RunFolder
+
+    folder = RunFolder(run)
+    folder.read_config()
+    with folder.in_use():
+        return run, _fit(folder, resume=True)
+
+
+def _fit(folder: "RunFolder", *, resume: bool) -> dict[str, Any]:
+    """Train what the folder's config.yaml says and keep the record of it."""
+    import torch
+
+    from histoproto.data.manifest import read_study
+    from histoproto.data.patches import PatchDataset, collate
+    from histoproto.inference.gate import fit_gate
+    from histoproto.taxonomy import Taxonomy
+    from histoproto.training.loop import fit
+    from histoproto.wiring import build, load_run, read_settings
+
+    config = folder.read_config()
+    settings = read_settings(config, folder.config_file)
+    study = read_study(Path(config["study"]))
+    if study.taxonomy != Taxonomy.from_dict(config["taxonomy"]):
+        raise RunError(f"{folder.path} was trained with other classes than {study.folder} has; start a new run")
+    record = folder.read_record() if resume else {}
+    if record and record["data_hash"] != study.data_hash():
+        raise RunError(f"{study.folder} has changed since {folder.path} began; start a new run")
+    torch.manual_seed(settings.seed)
+    method, weights = build(settings, study.taxonomy)
+    training = PatchDataset(study.split("train"), settings.patch_px)
+    holdout = PatchDataset(study.split(study.choosing_split), settings.patch_px)
+    if not record:
+        record = _first_record(settings, study, weights)
+        folder.write_record(record)
+    result = fit(
+        method,
+        training,
+        holdout,
+        settings=settings.training,
+        augment=settings.augment,
+        run=folder,
+        seed=settings.seed,
+        collate=collate,
+        resume=resume,
+        evaluate_masks=_judge(settings, study) if settings.training.choose_by == "validation-masks" else None,
+    )
+    record |= {"stopped": result.stopped, "best_epoch": result.best_epoch, "seconds": result.seconds}
+    if result.stopped != "interrupted":
+        trained = load_run(folder.path).method
+        patches = (holdout[index] for index in range(len(holdout)))
+        record["gate"] = fit_gate(trained, patches, settings.inference).to_dict()
+    folder.write_record(record)
+    return record
+
+
+def _judge(settings: "RunSettings", study: "Study") -> Callable[["Method"], float]:
+    """Return the mIoU over the validation masks without any gate; a run chosen by it is *val-tuned*."""
+    from histoproto.inference.evaluation import evaluate_records
+    from histoproto.inference.gate import Gate
+
+    records = [record for record in study.split("val") if record.mask is not None]
+    if not records:
+        raise ConfigError(f"{study.folder}: val has no masks to choose by; use --choose-by holdout-loss")
+    anything = Gate((float("-inf"),) * len(study.taxonomy), window_px=1)
+
+    def judge(method: "Method") -> float:
+        evaluation = evaluate_records(
+            method, records, study.taxonomy, anything, settings.inference, lambda _result: None
+        )
+        return float(evaluation.results()["none"]["ignored"]["miou"])
+
+    return judge
+
+
+def _first_record(settings: "RunSettings", study: "Study", weights: "list[LoadedWeights]") -> dict[str, Any]:
+    """Return what is known before training: command, versions, seed, data, weights."""
+    from dataclasses import asdict
+
+    from histoproto.data.summary import split_summary
+    from histoproto.runs import versions
+
+    return {
+        "command": ["histoproto", *sys.argv[1:]],
+        "versions": versions(),
+        "seed": settings.seed,
+        "data_hash": study.data_hash(),
+        "splits": split_summary(study),
+        "weights": [asdict(loaded) for loaded in weights],
+        "choose_by": settings.training.choose_by,
+        "val_tuned": settings.training.choose_by == "validation-masks",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _report(run: Path, record: dict[str, Any], *, json: bool) -> int:
+    """Print how it ended and the next command; return the exit code."""
+    interrupted = record["stopped"] == "interrupted"
+    following = f"histoproto train --resume {run}" if interrupted else f"histoproto evaluate {run}"
+    if json:
+        sys.stdout.write(json_text.dumps({"run": str(run), "next": following, **record}, indent=2) + "\n")
+    else:
+        from rich.console import Console
+
+        console = Console()
+        chosen = f", best epoch {record['best_epoch']} by {record['choose_by']}" if record["best_epoch"] else ""
+        console.print(f"{run}: {record['stopped']} after {record['seconds']:.0f} s{chosen}", highlight=False)
+        console.print(f"Next: {following}", soft_wrap=True, markup=False, highlight=False)
+    return INTERRUPTED if interrupted else 0

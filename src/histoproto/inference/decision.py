@@ -1,0 +1,64 @@
+"""From evidence to a mask: gate, background, confidence."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from histoproto.cams.background import unlikely_background, white_background
+from histoproto.cams.gate import allowed_classes
+from histoproto.cams.pseudo_mask import pseudo_mask
+from histoproto.inference.evidence import Evidence
+from histoproto.inference.gate import Gate
+from histoproto.inference.settings import Background
+
+
+class Decision(NamedTuple):
+    """A mask and how sure it is."""
+
+    mask: UInt8[Tensor, "height width"]
+    """Class indices, ``classes`` where background, 255 where undecided."""
+    confidence: Float[Tensor, "height width"]
+    """Soft-max share of the winner among the allowed classes, 0..1; 0 where undecided."""
+
+
+def predicted_classes(evidence: Evidence, gate: Gate) -> Bool[Tensor, "classes height width"]:
+    """Return which classes the model lets in, pixel by pixel."""
+    return allowed_classes(evidence.scores[None], torch.tensor(gate.thresholds))[0]
+
+
+def decide(
+    maps: Float[Tensor, "classes height width"],
+    present: Bool[Tensor, " classes"] | Bool[Tensor, "classes height width"],
+    background: Bool[Tensor, "height width"] | None = None,
+) -> Decision:
+    """Return the mask among the present classes.
+
+    Args:
+        maps: class maps.
+        present: the known labels for a training patch; what the gate lets in for anything else.
+        background: pixels that are background; None decides tissue classes alone.
+    """
+    mask = pseudo_mask(maps[None], present[None], None if background is None else background[None])[0]
+    allowed = present if present.ndim == 3 else present[:, None, None].expand_as(maps)
+    share = maps.masked_fill(~allowed, torch.finfo(maps.dtype).min).softmax(0).amax(0)
+    return Decision(mask, share.where(allowed.any(0), torch.zeros_like(share)))
+
+
+def background_of(
+    rgb: NDArray[np.uint8], maps: Float[Tensor, "classes height width"], rule: Background
+) -> Bool[Tensor, "height width"]:
+    """Return background pixels by the stated rule.
+
+    Args:
+        rgb: image ``(height, width, 3)``, 0..255.
+        maps: class maps; the released rule ``unlikely`` needs them in [0, 1].
+        rule: which rule.
+    """
+    if rule == "white":
+        image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255
+        return white_background(image)[0]
+    return unlikely_background(maps[None])[0] > maps.amax(0)

@@ -1,0 +1,75 @@
+"""The gate of a trained run: thresholds from labelled patches that were kept out of training."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from histoproto.cams.gate import sensitive_thresholds
+from histoproto.contracts import Method
+from histoproto.errors import RunError
+from histoproto.inference.settings import InferenceSettings
+from histoproto.inference.views import averaged_class_maps
+
+SENSITIVITY = 0.95
+"""Share of the kept-out patches of a class on which the gate must let the class in."""
+
+
+class LabelledImage(Protocol):
+    """A patch with its image-level labels."""
+
+    image: UInt8[Tensor, "3 height width"]
+    labels: Float[Tensor, " classes"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Which classes the model itself lets into a mask."""
+
+    thresholds: tuple[float, ...]
+    """Least pooled score (logit) per class."""
+    window_px: int
+    """Side of the windows that scores are pooled over: that of the training patches."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for ``run.json``, with the rule in words."""
+        return {
+            "rule": f"a class is allowed where its score, pooled over {self.window_px} px, reaches a threshold that "
+            f"keeps {SENSITIVITY:.0%} of the labelled patches held out from training; the strongest class always is",
+            "thresholds": list(self.thresholds),
+            "window_px": self.window_px,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any], where: str) -> "Gate":
+        """Read the gate from a run's record.
+
+        Raises:
+            RunError: if training has not finished, so that there is none yet.
+        """
+        if "gate" not in record:
+            raise RunError(f"{where} has not finished training; go on with: histoproto train --resume {where}")
+        return cls(tuple(record["gate"]["thresholds"]), int(record["gate"]["window_px"]))
+
+
+@torch.no_grad()
+def fit_gate(method: Method, patches: Iterable[LabelledImage], settings: InferenceSettings) -> Gate:
+    """Choose thresholds on labelled patches; no mask is looked at.
+
+    Args:
+        method: trained, in evaluation mode.
+        patches: labelled patches that were not trained on, all of one size.
+        settings: views to average, as at prediction.
+    """
+    device = next(method.parameters()).device
+    scores, labels, side = [], [], 0
+    for patch in patches:
+        image = patch.image.to(device)[None].float() / 255
+        scores.append(averaged_class_maps(method, image, settings.views).scores.cpu())
+        labels.append(patch.labels[None])
+        side = max(side, *image.shape[-2:])
+    thresholds = sensitive_thresholds(torch.cat(scores), torch.cat(labels), SENSITIVITY)
+    return Gate(tuple(thresholds.tolist()), side)

@@ -1,0 +1,120 @@
+"""Pictures that travel inside the page: scaled down, coloured, as data URIs."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from histoproto.errors import DataError
+from histoproto.images import read_rgb
+from histoproto.masks import read_indices
+from histoproto.taxonomy import IGNORE, Colour, Taxonomy
+
+IGNORE_COLOUR: Colour = (128, 128, 128)
+"""How pixels that do not count are shown."""
+
+CONFIDENCE_COLOURS = "viridis"
+ACTIVATION_COLOURS = "inferno"
+STRONGEST_TINT = 0.8
+"""How much of the photograph the highest activation hides."""
+MUTED = 0.25
+"""How much of its colour the photograph keeps below an activation map."""
+
+
+class Picture(NamedTuple):
+    """A picture, or why there is none."""
+
+    uri: str
+    """``data:image/...``; empty if there is a problem."""
+    problem: str = ""
+
+
+def photograph(path: Path, side_px: int) -> Picture:
+    """Return an RGB image, at most ``side_px`` on its longer side."""
+    return _or_problem(path, lambda: _jpeg(_fit(Image.fromarray(read_rgb(path)), side_px)))
+
+
+def mask(path: Path, taxonomy: Taxonomy, side_px: int) -> Picture:
+    """Return a mask in the taxonomy's colours, with ignored pixels grey."""
+
+    def draw() -> str:
+        image = Image.fromarray(read_indices(path))
+        palette = taxonomy.palette
+        palette[3 * IGNORE :] = IGNORE_COLOUR
+        image.putpalette(palette)
+        return _png(_fit(image, side_px, Image.Resampling.NEAREST))
+
+    return _or_problem(path, draw)
+
+
+def confidence(path: Path, side_px: int) -> Picture:
+    """Return a grey map in colours, dark for 0 and bright for 255."""
+
+    def draw() -> str:
+        image = _fit(Image.fromarray(read_indices(path)), side_px)
+        image.putpalette(_table(CONFIDENCE_COLOURS).ravel().tolist())
+        return _png(image)
+
+    return _or_problem(path, draw)
+
+
+def activation(path: Path, photograph_path: Path, side_px: int) -> Picture:
+    """Return a grey activation map as a glow over its patch, whose own colours are muted."""
+
+    def draw() -> str:
+        below = ImageEnhance.Color(_fit(Image.fromarray(read_rgb(photograph_path)), side_px)).enhance(MUTED)
+        values = np.asarray(Image.fromarray(read_indices(path)).resize(below.size, Image.Resampling.BILINEAR))
+        tint = STRONGEST_TINT * values[..., None] / 255
+        mixed = (1 - tint) * np.asarray(below) + tint * _table(ACTIVATION_COLOURS)[values]
+        return _jpeg(Image.fromarray(mixed.round().astype(np.uint8)))
+
+    return _or_problem(path, draw)
+
+
+def scale(name: str) -> str:
+    """Return the CSS gradient of a colour table, low to high."""
+    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in _table(name)[::51].tolist())
+    return f"linear-gradient(to right, {stops})"
+
+
+def _table(name: str) -> NDArray[np.uint8]:
+    """Return 256 RGB colours, shape ``(256, 3)``."""
+    table: NDArray[np.uint8] = colormaps[name](np.arange(256), bytes=True)[:, :3]
+    return table
+
+
+def _fit(image: Image.Image, side_px: int, how: Image.Resampling = Image.Resampling.BOX) -> Image.Image:
+    """Return the image scaled down, never up."""
+    factor = side_px / max(image.size)
+    if factor >= 1:
+        return image
+    width, height = (max(1, round(factor * side)) for side in image.size)
+    return image.resize((width, height), how)
+
+
+def _jpeg(image: Image.Image) -> str:
+    return _uri(image, "JPEG", quality=85, optimize=True)
+
+
+def _png(image: Image.Image) -> str:
+    return _uri(image, "PNG", optimize=True)
+
+
+def _uri(image: Image.Image, kind: str, **options: int) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _or_problem(path: Path, draw: Callable[[], str]) -> Picture:
+    """Return the picture, or the sentence that says why it cannot be drawn."""
+    try:
+        return Picture(draw())
+    except DataError as error:
+        return Picture("", str(error).replace(str(path), path.name))

@@ -1,0 +1,141 @@
+"""What a run folder holds for its report; whatever has not been made yet is empty, never an error."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from histoproto.errors import RunError
+from histoproto.runs import RunFolder
+from histoproto.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class Example:
+    """One evaluated image, a row of ``eval/images.csv``."""
+
+    name: str
+    image: Path
+    truth: Path
+    prediction: Path
+    confidence: Path
+    miou: float | None
+    """Mean IoU under the predicted gate with background ignored; None where the truth has no tissue."""
+
+
+@dataclass(frozen=True)
+class PrototypeMap:
+    """Where one prototype fires on one patch."""
+
+    image: Path
+    class_name: str
+    prototype: int
+    """Number of the prototype within its class, from 0."""
+    file: Path
+    """Grey activation map."""
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A predicted slide or large image, a folder of ``predictions/``."""
+
+    name: str
+    areas: dict[str, dict[str, Any]]
+    """By class name: any figures with units in their names, for example ``pixels``, ``share``, ``area_mm2``."""
+    overlay: Path
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """Everything a report is made of."""
+
+    path: Path
+    taxonomy: Taxonomy
+    config: dict[str, Any]
+    record: dict[str, Any]
+    epochs: list[dict[str, float]]
+    """Rows of ``metrics.csv``; a cell that is blank or no number is left out."""
+    evaluation: dict[str, Any]
+    examples: list[Example]
+    prototypes: list[PrototypeMap]
+    slides: list[Slide]
+
+
+def read_run(path: Path) -> RunContents:
+    """Read a run folder.
+
+    Raises:
+        RunError: if the folder is no run, or a file that exists cannot be parsed.
+        ConfigError: if its taxonomy is incomplete.
+    """
+    run = RunFolder(path)
+    config = run.read_config()
+    if "taxonomy" not in config:
+        raise RunError(f"{run.config_file} has no taxonomy; restore it or train again")
+    return RunContents(
+        path=path,
+        taxonomy=Taxonomy.from_dict(config["taxonomy"]),
+        config=config,
+        record=_json(run.record_file, {}),
+        epochs=[_numbers(row) for row in _rows(run.metrics_file)],
+        evaluation=_json(path / "eval" / "metrics.json", {}),
+        examples=[_example(path, row) for row in _rows(path / "eval" / "images.csv")],
+        prototypes=[_prototype(path, entry) for entry in _json(path / "eval" / "prototypes.json", [])],
+        slides=[
+            Slide(file.parent.name, _json(file, {}).get("areas", {}), file.parent / "overlay.png")
+            for file in sorted((path / "predictions").glob("*/areas.json"))
+        ],
+    )
+
+
+def _json(file: Path, absent: Any) -> Any:
+    if not file.is_file():
+        return absent
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{file} is not valid JSON ({error}); make it again or delete it") from None
+    if not isinstance(content, type(absent)):
+        raise RunError(f"{file} holds {type(content).__name__} instead of {type(absent).__name__}; make it again")
+    return content
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    numbers = {}
+    for column, text in row.items():
+        number = _number(text)
+        if number is not None:
+            numbers[column] = number
+    return numbers
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _example(run: Path, row: dict[str, str]) -> Example:
+    try:
+        files = [run / row[column] for column in ("image", "truth", "prediction", "confidence")]
+        return Example(row["name"], *files, miou=_number(row["miou"]))
+    except KeyError as column:
+        raise RunError(f"{run / 'eval' / 'images.csv'} has no column {column}; evaluate the run again") from None
+
+
+def _prototype(run: Path, entry: dict[str, Any]) -> PrototypeMap:
+    try:
+        return PrototypeMap(
+            run / entry["image"], str(entry["class"]), int(entry["prototype"]), run / "eval" / entry["file"]
+        )
+    except KeyError as key:
+        raise RunError(f"{run / 'eval' / 'prototypes.json'} has no entry {key}; evaluate the run again") from None

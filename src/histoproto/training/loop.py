@@ -1,0 +1,318 @@
+"""Training: one loop on Lightning Fabric, for one process or many.
+
+Differences from the released loops: the learning rate, the order of the patches, their augmentation and the method's
+own randomness are functions of the seed and the step, so a resumed run equals an uninterrupted one; the best epoch is
+chosen without masks unless asked otherwise. With several processes their gradients are averaged: a loss that is a
+mean over patches gives the same steps as one process with the whole batch, while losses that couple the patches of a
+batch, and BatchNorm, see their own process's share only.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+from histoproto.contracts import Method
+from histoproto.errors import RunError, TrainingError
+from histoproto.runs import RunFolder
+from histoproto.training.augment import augment as vary
+from histoproto.training.batches import Collate, LabelledBatch, as_images, length, read_batches
+from histoproto.training.checkpoint import (
+    TrainState,
+    load_optimizer_tensors,
+    load_state,
+    load_weights,
+    save_checkpoint,
+    settle_checkpoint,
+)
+from histoproto.training.choice import Judge
+from histoproto.training.interruption import Interruption
+from histoproto.training.journal import Journal
+from histoproto.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer, set_lr
+from histoproto.training.processes import agree, gather, processes
+from histoproto.training.sampler import BatchPlan
+from histoproto.training.schedule import lr_factor
+from histoproto.training.seeds import derive_seed
+from histoproto.training.settings import AugmentSettings, TrainSettings
+from histoproto.training.terms import TermSums, means, merged
+
+ORDER, AUGMENT, METHOD = range(3)
+"""Streams of random numbers that must not depend on each other: order of the patches, augmentation, dropout."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How training ended."""
+
+    best_epoch: int | None
+    """Epoch in ``checkpoints/best``, from 1; None if no epoch was completed."""
+    best_figure: float | None
+    """What it was chosen by: holdout loss or figure over the validation masks; None if the last epoch counts."""
+    stopped: Literal["finished", "early", "interrupted"]
+    """``interrupted``: SIGINT or SIGTERM came; ``last`` is saved, and ``resume`` goes on from there."""
+    seconds: float
+    """Time spent in training, over all sittings."""
+
+
+class _TrainingStep(nn.Module):
+    """A method's training step as a forward pass, which is what DDP and autocast wrap."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        output = self.method.training_step(images, labels, step)
+        return output.loss, output.terms
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What stays the same from the first step to the last."""
+
+    fabric: Fabric
+    method: Method
+    step_module: Callable[[Tensor, Tensor, int], tuple[Tensor, dict[str, Tensor]]]
+    optimizer: Optimizer
+    settings: TrainSettings
+    augment: AugmentSettings
+    seed: int
+    total_steps: int
+    judge: Judge
+    run: RunFolder
+    journal: Journal
+    began: float
+    """When a single sitting would have begun, on the monotonic clock."""
+
+
+def fit(
+    method: Method,
+    training_data: Dataset[Any],
+    holdout_data: Dataset[Any] | None,
+    *,
+    settings: TrainSettings,
+    augment: AugmentSettings,
+    run: RunFolder,
+    seed: int,
+    collate: Collate,
+    resume: bool = False,
+    evaluate_masks: Callable[[Method], float] | None = None,
+) -> FitResult:
+    """Train a method and leave ``checkpoints/last``, ``checkpoints/best``, ``metrics.csv`` and ``tb/`` in a run.
+
+    A run that was killed and resumed gives bitwise the same checkpoints as one in a single sitting. Under
+    ``torchrun`` every process calls this; only the first one writes.
+
+    Args:
+        method: what is trained; it is moved to the device.
+        training_data: labelled patches of one size, with a length.
+        holdout_data: labelled patches of one size that judge each epoch, with a length; may be None if the best
+            epoch is not chosen by them.
+        settings: how long, how fast, how chosen.
+        augment: how training patches are varied.
+        run: where everything goes; the caller holds its lock.
+        seed: seed of order, augmentation and the method's own randomness.
+        collate: makes a `LabelledBatch` of the data set's items.
+        resume: go on from ``checkpoints/last``.
+        evaluate_masks: figure over the validation masks, higher is better; called in the first process, with
+            the method in evaluation mode and without gradient.
+
+    Returns:
+        How it ended; after SIGINT or SIGTERM, too.
+
+    Raises:
+        ConfigError: if the choice of the best epoch needs what was not given.
+        RunError: if there is nothing to resume or nothing left to do, a checkpoint is in the way or was made from
+            other data or another seed, or it cannot be saved.
+        TrainingError: if the loss is no finite number, or there are no patches.
+    """
+    with processes(settings.precision) as fabric:
+        plan = BatchPlan(
+            samples=length(training_data),
+            batch=settings.batch,
+            seed=derive_seed(seed, ORDER),
+            processes=fabric.world_size,
+            rank=fabric.global_rank,
+        )
+        judge = Judge(fabric, method, settings, holdout_data, collate, evaluate_masks)
+        total_steps = settings.epochs * plan.steps_per_epoch
+        state = _begin(fabric, run, settings, TrainState(seed, plan.steps_per_epoch), resume=resume)
+        optimizer = make_optimizer(method, settings)
+        step_module, _ = fabric.setup(_TrainingStep(method), optimizer)
+        if resume:
+            load_weights(run.checkpoint("last"), method)
+            restore_optimizer(method, optimizer, load_optimizer_tensors(run.checkpoint("last")))
+        training = _Training(
+            fabric=fabric,
+            method=method,
+            step_module=step_module,
+            optimizer=optimizer,
+            settings=settings,
+            augment=augment,
+            seed=seed,
+            total_steps=total_steps,
+            judge=judge,
+            run=run,
+            journal=Journal(run, leader=fabric.is_global_zero, step=state.step, total_steps=total_steps),
+            began=time.monotonic() - state.seconds,
+        )
+        batches = read_batches(training_data, collate, plan.batches(state.step, total_steps), settings.workers)
+        with Interruption() as interruption, training.journal:
+            _train(training, state, batches, interruption)
+        return FitResult(
+            state.best_epoch,
+            state.best_figure,
+            _ended(state, settings) or "interrupted",
+            round(state.seconds, 3),
+        )
+
+
+def _train(
+    training: _Training, state: TrainState, batches: Iterable[LabelledBatch], interruption: Interruption
+) -> None:
+    """Take step after step until the end, an early end, or an interruption; ``state`` moves along."""
+    fabric, settings, journal = training.fabric, training.settings, training.journal
+    sums = TermSums(state.sums if fabric.is_global_zero else {}, fabric.device)
+    journal.epochs(state.history)
+    if state.step == 0:
+        _save_last(training, state, sums)  # a full disk shows now, and a run killed at once can be resumed
+    training.method.train()
+    for batch in batches:
+        lr = _set_lr(training, state.step)
+        torch.manual_seed(derive_seed(training.seed, METHOD, state.step, fabric.global_rank))
+        images = _prepared(training, batch, state.epochs_done)
+        loss, terms = training.step_module(images, fabric.to_device(batch.labels), state.step)
+        not_finite, interrupted = agree(fabric, not bool(loss.isfinite()), interruption.asked)
+        if not_finite:
+            raise _not_finite(training, state, batch, {"loss": loss, **terms})
+        fabric.backward(loss)
+        training.optimizer.step()
+        training.optimizer.zero_grad()
+        training.method.after_step(state.step)
+
+        journal.advance(state.epochs_done + 1, settings.epochs)
+        state.step += 1
+        terms = {"loss": loss.detach(), **terms}
+        sums.add(terms)
+        if state.step % settings.log_every_steps == 0:
+            journal.point(state.step, lr, terms)
+        if state.step % state.steps_per_epoch == 0:
+            _end_epoch(training, state, sums, lr)
+        elif interrupted or state.step % settings.save_every_steps == 0:
+            _save_last(training, state, sums)
+        if interrupted or _ended(state, settings):
+            return
+
+
+def _begin(fabric: Fabric, run: RunFolder, settings: TrainSettings, fresh: TrainState, *, resume: bool) -> TrainState:
+    """Return where to begin: at the start, or where ``last`` stands."""
+    last = run.checkpoint("last")
+    if fabric.is_global_zero:
+        settle_checkpoint(last)
+        settle_checkpoint(run.checkpoint("best"))
+    fabric.barrier()
+    if not resume:
+        if last.exists():
+            raise RunError(
+                f"{run.path} holds a training already; go on with: histoproto train --resume {run.path}, or choose "
+                "another run folder"
+            )
+        return fresh
+    state = load_state(last)
+    if (state.seed, state.steps_per_epoch) != (fresh.seed, fresh.steps_per_epoch):
+        raise RunError(
+            f"{run.path} was trained with seed {state.seed} and {state.steps_per_epoch} steps per epoch, not with "
+            f"seed {fresh.seed} and {fresh.steps_per_epoch}; restore the patches and the batch, or start a new run"
+        )
+    if _ended(state, settings):
+        raise RunError(
+            f"{run.path} is finished ({state.epochs_done} epochs); to train longer start a new run or raise --epochs"
+        )
+    return state
+
+
+def _ended(state: TrainState, settings: TrainSettings) -> Literal["finished", "early"] | None:
+    """Return how training has ended, or None while there is something to do."""
+    if state.epochs_done >= settings.epochs:
+        return "finished"
+    if settings.patience is not None and state.epochs_without_improvement >= settings.patience:
+        return "early"
+    return None
+
+
+def _set_lr(training: _Training, step: int) -> float:
+    """Set the learning rate of a step and return it."""
+    settings = training.settings
+    lr = settings.lr * lr_factor(
+        step, training.total_steps, settings.warmup_steps, settings.poly_power, settings.schedule_decay
+    )
+    set_lr(training.optimizer, lr)
+    return lr
+
+
+def _prepared(training: _Training, batch: LabelledBatch, epoch: int) -> Tensor:
+    """Return the batch's images on the device, varied, in the memory layout that convolutions like best."""
+    images = as_images(training.fabric.to_device(batch.images))
+    seed = derive_seed(training.seed, AUGMENT)
+    images = vary(images, batch.indices, training.augment, seed=seed, epoch=epoch)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _not_finite(
+    training: _Training, state: TrainState, batch: LabelledBatch, terms: dict[str, Tensor]
+) -> TrainingError:
+    """Return the error that names the patches of every process whose loss is not finite."""
+    bad = [name for name, value in terms.items() if not value.isfinite()]
+    shares = gather(training.fabric, (bad, list(batch.names) if bad else []))
+    bad_terms = list(dict.fromkeys(name for share in shares for name in share[0]))
+    names = [name for share in shares for name in share[1]]
+    return TrainingError(
+        f"{' and '.join(bad_terms)} not finite at step {state.step} (epoch {state.epochs_done + 1}) with the patches "
+        f"{', '.join(names)}; look at these, or train again with a lower learning rate or in fp32 (the last good "
+        f"checkpoint is {training.run.checkpoint('last')})"
+    )
+
+
+def _end_epoch(training: _Training, state: TrainState, sums: TermSums, lr: float) -> None:
+    """Judge the epoch, note it, and save it as ``last`` and, if it is the best so far, as ``best``."""
+    terms = means(merged(gather(training.fabric, sums.read())))
+    sums.clear()
+    state.sums = {}
+    figures = training.judge.figures()
+    before = sum(row["seconds"] for row in state.history)
+    state.history.append(
+        {
+            "epoch": state.epochs_done,
+            "step": state.step,
+            "lr": lr,
+            **terms,
+            **figures,
+            "seconds": round(time.monotonic() - training.began - before, 3),
+        }
+    )
+    training.journal.epochs(state.history)
+    figure = training.judge.chosen(figures)
+    state.epochs_without_improvement += 1
+    if training.judge.is_better(figure, state.best_figure):
+        state.best_epoch, state.best_figure, state.epochs_without_improvement = state.epochs_done, figure, 0
+        _save(training, "best", state)
+    _save_last(training, state, sums)
+
+
+def _save_last(training: _Training, state: TrainState, sums: TermSums) -> None:
+    """Save everything that a resumed run needs."""
+    state.sums = merged(gather(training.fabric, sums.read()))
+    _save(training, "last", state, optimizer_tensors(training.method, training.optimizer))
+
+
+def _save(training: _Training, which: str, state: TrainState, optimizer: dict[str, Tensor] | None = None) -> None:
+    """Save a checkpoint from the first process."""
+    state.seconds = time.monotonic() - training.began
+    if training.fabric.is_global_zero:
+        save_checkpoint(training.run.checkpoint(which), training.method, state, optimizer)

@@ -1,0 +1,116 @@
+import pytest
+import torch
+
+from histoproto.backbones.small_conv import SmallConv
+from histoproto.encoders.frozen import Frozen
+from histoproto.encoders.random_conv import RandomEncoder
+from histoproto.encoders.registry import ENCODERS, build_encoder
+from histoproto.encoders.self_average import SelfEncoder
+from histoproto.errors import ConfigError
+
+
+@pytest.fixture
+def backbone():
+    return SmallConv((4, 8, 8, 6), blocks=1)
+
+
+def set_all(network, value):
+    with torch.no_grad():
+        for tensor in [*network.parameters(), *network.buffers()]:
+            tensor.fill_(value)
+
+
+def test_frozen_ignores_a_parents_train():
+    inner = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(4))
+    parent = torch.nn.Sequential(Frozen(inner))
+
+    parent.train()
+
+    assert parent.training
+    assert not any(module.training for module in parent[0].modules())
+
+
+def test_gradient_passes_a_frozen_network_and_stays_out_of_its_weights():
+    frozen = Frozen(torch.nn.Linear(4, 2))
+    x = torch.randn(3, 4, requires_grad=True)
+
+    frozen(x).sum().backward()
+
+    assert x.grad.abs().sum() > 0
+    assert all(weight.grad is None and not weight.requires_grad for weight in frozen.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "none"])
+def test_every_encoder_keeps_the_contract(name, backbone):
+    encoder = build_encoder(name, backbone)
+    encoder.train()
+    images = torch.rand(2, 3, 32, 48, requires_grad=True)
+
+    features = encoder(images)
+    features.square().sum().backward()
+
+    assert features.shape == (2, encoder.dim)
+    assert images.grad.abs().sum() > 0
+    assert not any(weight.requires_grad for weight in encoder.parameters())
+    with torch.no_grad():
+        alone = encoder(images[:1])
+    torch.testing.assert_close(alone, features[:1])
+
+
+def test_none_is_no_encoder(backbone):
+    assert build_encoder("none", backbone) is None
+
+
+def test_an_unknown_encoder_ends_in_a_sentence_with_a_way_out(backbone):
+    with pytest.raises(ConfigError, match="'slef'; did you mean self"):
+        build_encoder("slef", backbone)
+
+
+@pytest.mark.parametrize(("step", "kept"), [(0, 0.1), (9, 10 / 19), (100_000, 0.9)])
+def test_the_average_keeps_the_warm_share_of_the_old_weights(backbone, step, kept):
+    set_all(backbone, 1.0)
+    encoder = SelfEncoder(backbone, momentum=0.9)
+    set_all(backbone, 3.0)
+
+    encoder.update(backbone, step)
+
+    for weight in encoder.average.parameters():
+        torch.testing.assert_close(weight, torch.full_like(weight, kept * 1 + (1 - kept) * 3))
+    for name, statistic in encoder.average.named_buffers():
+        assert (statistic == 3).all(), name
+
+
+def test_the_average_is_a_copy_that_training_does_not_touch(backbone):
+    encoder = SelfEncoder(backbone)
+    image = torch.rand(1, 3, 32, 32)
+    before = encoder(image)
+
+    set_all(backbone, 0.5)
+
+    assert torch.equal(encoder(image), before)
+    assert all(weight.requires_grad for weight in backbone.parameters())
+
+
+def test_the_feature_is_the_mean_of_the_backbones_last_level(backbone):
+    backbone.eval()
+    image = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(SelfEncoder(backbone)(image), backbone(image)[-1].mean((-2, -1)))
+
+
+def test_a_checkpoint_brings_the_average_back(backbone):
+    encoder = SelfEncoder(backbone)
+    set_all(backbone, 0.5)
+    encoder.update(backbone, step=50)
+    image = torch.rand(1, 3, 32, 32)
+
+    again = SelfEncoder(SmallConv((4, 8, 8, 6), blocks=1))
+    again.load_state_dict(encoder.state_dict())
+
+    assert torch.equal(again(image), encoder(image))
+
+
+def test_two_random_encoders_differ_and_say_their_length():
+    image = torch.rand(1, 3, 32, 32)
+    first, second = RandomEncoder(8), RandomEncoder(8)
+    assert first(image).shape == (1, first.dim) == (1, 8)
+    assert not torch.equal(first(image), second(image))

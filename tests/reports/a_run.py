@@ -1,0 +1,162 @@
+"""A run folder as the other commands leave it, small and drawn by hand."""
+
+import csv
+import json
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+
+from histoproto.masks import write_mask
+from histoproto.metrics.summary import Accumulator, mean_iou
+from histoproto.taxonomy import BCSS_WSSS, IGNORE
+
+GATES = {"predicted": 0.25, "oracle": 0.15, "none": 0.35}
+"""Share of the picture that each gate gets wrong."""
+
+
+def write_run(folder, taxonomy=BCSS_WSSS, images=9, size=48, photographs=None, truths=None):
+    """Write a whole run and return its folder."""
+    random = np.random.default_rng(7)
+    write_training(folder, taxonomy)
+    results = {gate: {rule: Accumulator(taxonomy.classes, rule) for rule in ("ignored", "counted")} for gate in GATES}
+    rows = []
+    for index in range(images):
+        truth = truths[index] if truths else blotches(random, size, len(taxonomy) + 1)
+        picture = photographs[index] if photographs else paint(random, truth, taxonomy)
+        wrong = np.roll(truth, max(1, truth.shape[1] // 10), 1)
+        for gate, share in GATES.items():
+            share *= 0.5 + index / images
+            prediction = np.where(random.random(truth.shape) < share, wrong, truth)
+            prediction[prediction == IGNORE] = taxonomy.background
+            for accumulator in results[gate].values():
+                matrix = accumulator.add(torch.tensor(prediction), torch.tensor(truth))
+                if gate == "predicted" and accumulator.background == "ignored":
+                    shown, miou = prediction, mean_iou(matrix)
+        name = f"patch_{index:02d}.png"
+        files = {
+            "image": folder.parent / "images" / name,
+            "truth": folder.parent / "masks" / name,
+            "prediction": folder / "eval" / "masks" / name,
+            "confidence": folder / "eval" / "confidence" / name,
+        }
+        for file in files.values():
+            file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(files["image"])
+        write_mask(files["truth"], truth, taxonomy)
+        write_mask(files["prediction"], shown, taxonomy)
+        Image.fromarray(np.where(shown == truth, 220, 90).astype(np.uint8)).save(files["confidence"])
+        rows.append({"name": name, **files, "miou": "" if miou is None else miou})
+    with (folder / "eval" / "images.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    labels = {name: {"ap": 0.93 - 0.04 * place, "f1": 0.88} for place, name in enumerate(taxonomy.classes)}
+    write_json(
+        folder / "eval" / "metrics.json",
+        {
+            "schema": 1,
+            "split": "test",
+            "classes": list(taxonomy.classes),
+            "seed": 7,
+            "gate": {"rule": "a class is allowed where its pooled score reaches its threshold"},
+            "results": {
+                gate: {rule: accumulator.summary() for rule, accumulator in rules.items()}
+                for gate, rules in results.items()
+            },
+            "classification": {"per_class": labels},
+        },
+    )
+    write_prototypes(folder, taxonomy, rows)
+    write_slide(folder, taxonomy, picture)
+    return folder
+
+
+def write_training(folder, taxonomy=BCSS_WSSS, choose_by="holdout-loss"):
+    """Write what ``train`` leaves."""
+    folder.mkdir(parents=True)
+    config = {
+        "method": "lpd",
+        "preset": "corrected",
+        "seed": 7,
+        "encoder": "self",
+        "backbone": {"name": "small-conv", "weights": None},
+        "training": {"epochs": 12, "choose_by": choose_by},
+        "taxonomy": taxonomy.to_dict(),
+        "study": "/data/study",
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    classes = {name: 140 - 30 * index for index, name in enumerate(taxonomy.classes)}
+    write_json(
+        folder / "run.json",
+        {
+            "command": "histoproto train lpd study --run runs/lpd --seed 7",
+            "versions": {"histoproto": "0.1.0", "torch": "2.9.0", "python": "3.11.2"},
+            "seed": 7,
+            "data_hash": "5f2b" * 16,
+            "weights": [{"source": "none", "sha256": None, "tensors": 0, "licence": None}],
+            "started": "2026-05-04T10:11:12+00:00",
+            "seconds": 187.4,
+            "choose_by": choose_by,
+            "best_epoch": 9,
+            "stopped": "finished",
+            "splits": {
+                "train": {"patches": 1640, "groups": 18, "per_class": classes},
+                "test": {"patches": 240, "groups": 5, "per_class": classes},
+            },
+        },
+    )
+    lines = ["epoch,step,lr,loss,classification,similarity,diversity,holdout_loss,seconds"]
+    for epoch in range(1, 13):
+        fall = 0.9 / epoch
+        numbers = (epoch, epoch * 40, 1e-3, 0.3 + fall, 0.2 + fall / 2, 0.1 + fall / 3, 0.05, 0.33 + fall, 15.0)
+        lines.append(",".join(str(number) for number in numbers))
+    (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_prototypes(folder, taxonomy, rows):
+    """Write activation maps of two prototypes of each class on four patches."""
+    entries = []
+    (folder / "eval" / "prototypes").mkdir()
+    for label, name in enumerate(taxonomy.classes):
+        for prototype in range(2):
+            for row in rows[:4]:
+                file = f"prototypes/{name}_{prototype}_{row['name']}"
+                truth = np.asarray(Image.open(row["truth"]))
+                glow = np.where(truth == label, 230 - 60 * prototype, 20).astype(np.uint8)
+                small = Image.fromarray(glow).resize((14, 14), Image.Resampling.BOX)
+                small.save(folder / "eval" / file)
+                entries.append({"image": str(row["image"]), "class": name, "prototype": prototype, "file": file})
+    write_json(folder / "eval" / "prototypes.json", entries)
+
+
+def write_slide(folder, taxonomy, picture):
+    """Write what ``predict`` leaves for one slide."""
+    place = folder / "predictions" / "phantom_slide"
+    place.mkdir(parents=True)
+    Image.fromarray(np.tile(picture, (2, 3, 1))).save(place / "overlay.png")
+    share = 1 / len(taxonomy)
+    areas = {name: {"pixels": 123456, "share": share, "area_mm2": 0.5} for name in taxonomy.classes}
+    write_json(place / "areas.json", {"mpp": 0.5, "areas": areas})
+
+
+def write_json(file, content):
+    """Write plain JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def blotches(random, size, values):
+    """Return a mask of a few cells, nearest neighbour, with an ignored corner."""
+    coarse = random.integers(0, values, (4, 4)).astype(np.uint8)
+    mask = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.NEAREST)).copy()
+    mask[: size // 8, : size // 8] = IGNORE
+    return mask
+
+
+def paint(random, truth, taxonomy):
+    """Return a noisy pinkish picture whose shade follows the mask."""
+    shade = 150 + 20 * np.minimum(truth, len(taxonomy)).astype(np.int64)
+    noise = random.integers(-30, 30, truth.shape)
+    return np.stack([shade + noise, shade // 2 + noise, shade + noise], -1).clip(0, 255).astype(np.uint8)

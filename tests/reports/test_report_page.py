@@ -1,0 +1,198 @@
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histoproto.cli import main
+from histoproto.reports.page import render
+from histoproto.reports.reading import read_run
+from histoproto.taxonomy import Taxonomy
+
+from .a_run import write_json, write_run, write_training
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Outline(HTMLParser):
+    """Collects addresses and checks that every tag is closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.addresses, self.tags, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+
+
+def outline(html):
+    parser = Outline()
+    parser.feed(html)
+    assert parser.open == []
+    return parser
+
+
+def text_of(html):
+    return " ".join(" ".join(outline(html).text).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("study") / "run")
+
+
+@pytest.fixture
+def copy_of_run(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def html(run):
+    return render(read_run(run))
+
+
+def test_the_page_needs_no_network(html):
+    assert not re.search(r"https?://", html)
+    assert all(address.startswith(("data:image/", "#")) for address in outline(html).addresses)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
+    assert "@import" not in html
+    assert "script" not in outline(html).tags
+
+
+def test_every_section_has_its_pictures(html):
+    assert html.count("<svg ") == 5  # loss, three terms, confusion matrix
+    examples, prototypes, slides = 9 * 4, 4 * 2 * 4, 1
+    assert html.count('<img src="data:image/') == examples + prototypes + slides
+    assert 'class="lost"' not in html
+    assert "Make it with" not in html
+
+
+def test_every_gate_and_background_rule_has_a_row_with_its_figures(run, html):
+    text = text_of(html)
+    results = read_run(run).evaluation["results"]
+    for gate in results:
+        for background, figures in results[gate].items():
+            row = [background, *(f"{figures[key]:.3f}" for key in ("miou", "dice", "fwiou", "biou_0.02"))]
+            assert " ".join(row) in text
+
+
+def test_the_honest_row_is_marked_and_the_oracle_says_that_it_uses_the_true_mask(html):
+    assert html.count('<tr class="honest">') == 1
+    assert html.index("Predicted gate") < html.index('<tr class="honest">') < html.index("No gate")
+    assert "Oracle gate · uses the true mask" in text_of(html)
+
+
+def test_a_class_absent_from_the_truth_is_written_as_not_available(copy_of_run):
+    contents = read_run(copy_of_run)
+    entry = contents.evaluation["results"]["predicted"]["ignored"]["per_class"]["NEC"]
+    entry.update(iou=None, dice=None, support_px=0)
+    write_json(copy_of_run / "eval" / "metrics.json", contents.evaluation)
+    assert re.search(r"NEC n/a n/a", text_of(render(read_run(copy_of_run))))
+
+
+def test_names_from_outside_cannot_become_markup(tmp_path):
+    evil = "<script>alert(1)</script>"
+    taxonomy = Taxonomy(evil, (evil, "b"), (evil, "<b>"), ((1, 2, 3), (4, 5, 6)))
+    folder = write_run(tmp_path / "run", taxonomy, images=3)
+    html = render(read_run(folder))
+    assert "<script" not in html
+    assert "script" not in outline(html).tags
+    assert "&lt;script&gt;" in html
+
+
+def test_a_run_that_was_only_trained_names_the_commands_for_the_rest(tmp_path):
+    write_training(tmp_path / "run")
+    text = text_of(render(read_run(tmp_path / "run")))
+    assert "has not been evaluated yet" in text
+    assert f"histoproto evaluate {tmp_path / 'run'} --split test" in text
+    assert f"histoproto predict {tmp_path / 'run'} SLIDE" in text
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["run.json", "metrics.csv", "eval/metrics.json", "eval/images.csv", "eval/prototypes.json", "predictions", "eval"],
+)
+def test_any_missing_piece_leaves_the_rest_of_the_report(copy_of_run, missing):
+    target = copy_of_run / missing
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    outline(render(read_run(copy_of_run)))
+
+
+def test_a_picture_that_is_gone_or_broken_is_explained_in_its_place(copy_of_run):
+    (copy_of_run / "eval" / "masks" / "patch_00.png").unlink()
+    (copy_of_run / "eval" / "confidence" / "patch_00.png").write_text("no picture")
+    html = render(read_run(copy_of_run))
+    assert "patch_00.png: no such mask" in html
+    assert "patch_00.png: not an image" in html
+
+
+def test_masks_keep_the_colours_of_the_taxonomy(tmp_path):
+    from histoproto.masks import write_mask
+    from histoproto.reports.pictures import mask
+    from histoproto.taxonomy import BCSS_WSSS
+
+    write_mask(tmp_path / "mask.png", np.array([[0, 1, 4, 255]], np.uint8), BCSS_WSSS)
+    picture = Image.open(decoded(mask(tmp_path / "mask.png", BCSS_WSSS, 64).uri)).convert("RGB")
+    assert list(np.asarray(picture)[0].tolist()) == [[255, 0, 0], [0, 255, 0], [255, 255, 255], [128, 128, 128]]
+
+
+def decoded(uri):
+    import base64
+    import io
+
+    return io.BytesIO(base64.b64decode(uri.split(",")[1]))
+
+
+def test_large_noisy_pictures_stay_below_eight_megabytes(copy_of_run):
+    random = np.random.default_rng(0)
+    noise = Image.fromarray(random.integers(0, 256, (1500, 1500, 3), dtype=np.uint8))
+    for place in ("a", "b", "c", "d"):
+        (copy_of_run / "predictions" / place).mkdir()
+        noise.save(copy_of_run / "predictions" / place / "overlay.png", compress_level=1)
+        write_json(copy_of_run / "predictions" / place / "areas.json", {"areas": {}})
+    for kind, picture in (("masks", noise.convert("L").point(lambda value: value // 52)), ("confidence", noise)):
+        for file in (copy_of_run / "eval" / kind).glob("*.png"):
+            picture.convert("L").resize((300, 300)).save(file)
+    html = render(read_run(copy_of_run))
+    assert "3 of 5 are shown" in html
+    assert len(html) < 8_000_000
+
+
+def test_the_command_writes_the_page_and_says_what_is_next(run, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(run), "--out", str(tmp_path / "page.html")])
+    assert end.value.code == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+    assert "Next: " in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_run_ends_in_one_sentence(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(tmp_path)])
+    assert end.value.code == 2
+    assert "is no run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["eval/metrics.json", "run.json", "eval/prototypes.json"])
+def test_a_broken_file_is_named(copy_of_run, file, capsys):
+    (copy_of_run / file).write_text("{")
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(copy_of_run)])
+    assert end.value.code == 2
+    assert f"{file} is not valid JSON" in capsys.readouterr().err
