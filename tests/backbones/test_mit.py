@@ -9,7 +9,7 @@ from histoproto.backbones.registry import build_backbone
 from histoproto.errors import WeightsError
 
 TINY = MiTShape((16, 32, 40, 64), (2, 2, 2, 2))
-PLAIN = Normalise((0, 0, 0), (1, 1, 1))
+PLAIN = Normalise((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,17 @@ from histoproto.backbones.registry import build_backbone
 
 
 def test_half_precision_torchvision_file_loads_in_full(tmp_path):
-    whole = mobilenet_v2(weights=None)
+    whole = mobilenet_v2(weights=None).state_dict()
     path = tmp_path / "mobilenet.pth"
-    torch.save({name: tensor.half() for name, tensor in whole.state_dict().items()}, path)
+    torch.save({name: tensor.half() for name, tensor in whole.items()}, path)
 
     backbone, weights = build_backbone("mobilenet-v2", str(path))
 
     assert weights.tensors == len(backbone.state_dict())
     assert weights.sha256 is not None
     for name, tensor in backbone.state_dict().items():
-        assert tensor.dtype == whole.state_dict()[name].dtype
-        torch.testing.assert_close(tensor, whole.state_dict()[name], atol=1e-3, rtol=1e-3)
+        assert tensor.dtype == whole[name].dtype
+        torch.testing.assert_close(tensor, whole[name], atol=1e-3, rtol=1e-3)
 
 
 def test_dilated_last_level_holds_the_coarse_one_at_every_second_pixel():

@@ -83,7 +83,7 @@ def test_a_file_without_a_table_of_tensors_is_refused(tmp_path):
 
 
 def test_a_path_that_does_not_exist_says_what_can_be_given(tmp_path):
-    with pytest.raises(WeightsError, match="no such weights file.*hf:organisation/name@revision"):
+    with pytest.raises(WeightsError, match=r"no such weights file.*hf:organisation/name@revision"):
         read_weights(str(tmp_path / "absent.pth"))
 
 

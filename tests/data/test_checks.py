@@ -198,6 +198,12 @@ def test_the_same_pixels_twice_in_one_split_are_a_warning(source):
     assert list(check(source)) == [("warning", "same pixels twice in one split")]
 
 
+def test_blank_glass_in_two_splits_is_no_leak(source):
+    for path in (training_patch(source), validation_pair(source)[0]):
+        Image.new("RGB", (SIZE_PX, SIZE_PX), (240, 240, 240)).save(path)
+    assert list(check(source)) == [("warning", "image of a single colour")]
+
+
 def test_importing_and_checking_do_not_import_torch(source):
     code = (
         "import sys\n"

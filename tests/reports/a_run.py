@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ GATES = {"predicted": 0.25, "oracle": 0.15, "none": 0.35}
 """Share of the picture that each gate gets wrong."""
 
 
-def write_run(folder, taxonomy=BCSS_WSSS, images=9, size=48, photographs=None, truths=None):
+def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, truths=None):
     """Write a whole run and return its folder."""
     random = np.random.default_rng(7)
     write_training(folder, taxonomy)
@@ -38,15 +39,15 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=9, size=48, photographs=None, t
         files = {
             "image": folder.parent / "images" / name,
             "truth": folder.parent / "masks" / name,
-            "prediction": folder / "eval" / "masks" / name,
-            "confidence": folder / "eval" / "confidence" / name,
+            "prediction": Path("eval") / "masks" / name,
+            "confidence": Path("eval") / "confidence" / name,
         }
         for file in files.values():
-            file.parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(files["image"])
         write_mask(files["truth"], truth, taxonomy)
-        write_mask(files["prediction"], shown, taxonomy)
-        Image.fromarray(np.where(shown == truth, 220, 90).astype(np.uint8)).save(files["confidence"])
+        write_mask(folder / files["prediction"], shown, taxonomy)
+        Image.fromarray(np.where(shown == truth, 220, 90).astype(np.uint8)).save(folder / files["confidence"])
         rows.append({"name": name, **files, "miou": "" if miou is None else miou})
     with (folder / "eval" / "images.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
@@ -116,13 +117,13 @@ def write_training(folder, taxonomy=BCSS_WSSS, choose_by="holdout-loss"):
 
 
 def write_prototypes(folder, taxonomy, rows):
-    """Write activation maps of two prototypes of each class on four patches."""
+    """Write activation maps of two prototypes of each class on two patches."""
     entries = []
     (folder / "eval" / "prototypes").mkdir()
     for label, name in enumerate(taxonomy.classes):
         for prototype in range(2):
-            for row in rows[:4]:
-                file = f"prototypes/{name}_{prototype}_{row['name']}"
+            for row in rows[:2]:
+                file = f"prototypes/{label}_{prototype}_{row['name']}"
                 truth = np.asarray(Image.open(row["truth"]))
                 glow = np.where(truth == label, 230 - 60 * prototype, 20).astype(np.uint8)
                 small = Image.fromarray(glow).resize((14, 14), Image.Resampling.BOX)

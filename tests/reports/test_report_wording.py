@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_counts_are_short(count, text):
 
 
 def examples(*scores):
-    return [Example(f"{place}", *[None] * 4, miou=score) for place, score in enumerate(scores)]
+    return [Example(f"{place}", *[Path()] * 4, miou=score) for place, score in enumerate(scores)]
 
 
 def names(groups):

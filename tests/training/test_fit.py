@@ -1,5 +1,7 @@
 import csv
 import json
+import multiprocessing
+import os
 import signal
 
 import pytest
@@ -95,9 +97,24 @@ def test_a_signal_saves_and_returns_and_the_resumed_run_is_bitwise_the_same(unin
     assert signal.getsignal(number) is handler
     assert json.loads((tmp_path / "checkpoints/last/state.json").read_text())["step"] == 8
     assert len(rows(tmp_path)) == 1
-    _, result = train(tmp_path, resume=True)
+    method = Toy()
+    torch.nn.init.zeros_(method.head.weight)  # a resumed run does not depend on the weights it begins with
+    _, result = train(tmp_path, method, resume=True)
     assert result.stopped == "finished"
     assert_same_run(tmp_path, uninterrupted[0])
+
+
+def test_a_signal_to_all_processes_of_a_job_leaves_the_workers_alive(tmp_path):
+    def to_all(step):
+        if step == 1:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGINT)
+                os.kill(child.pid, signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+
+    _, result = train(tmp_path, Toy(at_step=to_all), workers=1)
+    assert result.stopped == "interrupted"
+    assert not multiprocessing.active_children()
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
@@ -130,7 +147,7 @@ def test_nothing_to_resume_is_one_sentence(tmp_path):
 
 
 def test_other_data_cannot_be_resumed(tmp_path):
-    train(tmp_path, Toy(at_step=lambda step: signal.raise_signal(signal.SIGINT)))
+    train(tmp_path, Toy(at_step=lambda step: step or signal.raise_signal(signal.SIGINT)))
     with pytest.raises(RunError, match="5 steps per epoch, not with seed 7 and 2"):
         train(tmp_path, patches=8, resume=True)
 
@@ -166,7 +183,7 @@ def test_a_full_disk_stops_training_in_one_sentence_and_the_run_can_go_on(uninte
         patch.setattr(checkpoint, "save_file", full)
         with pytest.raises(RunError, match="No space left on device"):
             train(tmp_path)
-    assert json.loads((tmp_path / "checkpoints/last/state.json").read_text())["step"] == 5 + 1
+    assert json.loads((tmp_path / "checkpoints/last/state.json").read_text())["step"] == 5
     train(tmp_path, resume=True)
     assert_same_run(tmp_path, uninterrupted[0])
 

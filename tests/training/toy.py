@@ -22,6 +22,7 @@ class Toy(Method):
 
     def __init__(self, dropout=0.3, at_step=lambda step: None):
         super().__init__()
+        torch.manual_seed(1)
         self.backbone = nn.Conv2d(3, 8, 3, padding=1)
         self.norm = nn.GroupNorm(2, 8)
         self.dropout = nn.Dropout(dropout)
@@ -91,7 +92,6 @@ def settings(**changes):
 
 def train(folder, method=None, *, patches=21, holdout=6, resume=False, augment=AUGMENT, evaluate_masks=None, **changes):
     """Train in a folder: 5 steps an epoch, 3 epochs, a save after every third step unless told otherwise."""
-    torch.manual_seed(1)
     method = method or Toy()
     result = fit(
         method,
@@ -108,14 +108,20 @@ def train(folder, method=None, *, patches=21, holdout=6, resume=False, augment=A
     return method, result
 
 
-def killed_at_step(folder, step):
-    train(folder, Toy(at_step=lambda now: os.kill(os.getpid(), SIGKILL) if now == int(step) else None))
+def train_together(folder):
+    """Train as one of several processes; what depends on the process (dropout) is off."""
+    return train(folder, Toy(dropout=0.0), epochs=6, patches=8)
 
 
-def several_processes(folder):
-    train(folder, Toy(dropout=0.0), epochs=6, patches=8, save_every_steps=3)
+def train_until_killed(folder):
+    """Die in the middle of the second epoch, as by SIGKILL from outside."""
+    train(folder, Toy(at_step=lambda step: os.kill(os.getpid(), SIGKILL) if step == 8 else None))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"killed_at_step": killed_at_step, "several_processes": several_processes}[sys.argv[1]](*sys.argv[2:])
+    base = Path(sys.argv[1])
+    (base / "ready").touch()
+    train_together(base / "two")
+    del os.environ["TORCHELASTIC_RUN_ID"]
+    train_until_killed(base / "killed")

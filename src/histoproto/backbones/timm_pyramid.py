@@ -5,7 +5,7 @@ https://github.com/huggingface/pytorch-image-models
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any
 
 import timm
 from jaxtyping import Float
@@ -41,7 +41,7 @@ class TimmPyramid(FeaturePyramid):
         self.channels_last = str(getattr(network, "output_fmt", "")).endswith("NHWC")
         self.train()
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "TimmPyramid":
         """Set the mode of everything but a frozen BatchNorm."""
         super().train(mode)
         if self.frozen_norm:

@@ -110,8 +110,8 @@ def _evaluate(trained: "Run", gate: "Gate", records: "list[PatchRecord]", split:
                     "name": stem,
                     "image": result.record.path,
                     "truth": result.record.mask,
-                    "prediction": mask.absolute(),
-                    "confidence": confidence.absolute(),
+                    "prediction": mask.relative_to(trained.folder.path),
+                    "confidence": confidence.relative_to(trained.folder.path),
                     "miou": "" if result.miou is None else f"{result.miou:.6f}",
                 }
             )
@@ -164,7 +164,14 @@ def _write_prototypes(trained: "Run", records: "list[PatchRecord]") -> None:
             file = folder / f"{record.path.stem}.{index:02d}.png"
             write_confidence(file, ((activation + 1) / 2).clamp(0, 1).numpy())
             name = trained.taxonomy.classes[owner]
-            entries.append({"image": str(record.path), "class": name, "prototype": index, "file": str(file.absolute())})
+            entries.append(
+                {
+                    "image": str(record.path),
+                    "class": name,
+                    "prototype": index,
+                    "file": str(file.relative_to(folder.parent)),
+                }
+            )
     write_json(folder.parent / "prototypes.json", entries)
 
 

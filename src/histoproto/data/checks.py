@@ -111,6 +111,12 @@ def _conversions(study: Study, patches: list[_Patch]) -> Iterator[Problem]:
             yield Problem("note", f"{mode} image, read as RGB", _paths(members), "nothing to do")
 
 
+def _blanks(study: Study, patches: list[_Patch]) -> Iterator[Problem]:
+    del study
+    blank = [patch.path for patch in patches if patch.look.one_colour]
+    yield from _if_any("warning", "image of a single colour", blank, "take it out unless it is meant so")
+
+
 def _labels(study: Study, patches: list[_Patch]) -> Iterator[Problem]:
     count = len(study.taxonomy)
     wrong, empty, missing = [], [], []
@@ -194,7 +200,7 @@ def _differs(imported: Any, now: str | None) -> bool:
     return now is not None and not pd.isna(imported) and str(imported) != now
 
 
-_CHECKS = (_unreadable, _sizes, _conversions, _labels, _classes, _masks, _leaks, _changes)
+_CHECKS = (_unreadable, _sizes, _conversions, _blanks, _labels, _classes, _masks, _leaks, _changes)
 
 
 def _if_any(severity: Severity, what: str, files: list[str], fix: str) -> Iterator[Problem]:

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from histoproto.errors import DataError
@@ -30,10 +32,12 @@ class Look:
     image_complaint: Complaint | None = None
     mask_complaint: Complaint | None = None
     pixel_hash: bytes | None = None
-    """Of the decoded RGB pixels and their shape, so that the same picture in two formats is found."""
+    """Of the decoded RGB pixels and their shape, so that the same picture in two formats is found; None for an
+    image of one colour, since two pieces of blank glass are no copies of each other."""
     size: tuple[int, int] | None = None
     """Width and height in pixels."""
     converted_from: str | None = None
+    one_colour: bool = False
 
 
 def look_at(image: Path, mask: Path | None, taxonomy: Taxonomy) -> Look:
@@ -47,16 +51,26 @@ def look_at(image: Path, mask: Path | None, taxonomy: Taxonomy) -> Look:
         complaint = Complaint("too large for a patch", "keep it out of the study and predict it as a slide")
     else:
         height_px, width_px = picture.rgb.shape[:2]
-        digest = hashlib.blake2b(f"{width_px}x{height_px}".encode(), digest_size=16)
-        digest.update(picture.rgb.tobytes())
+        blank = _is_of_one_colour(picture.rgb)
         return replace(
             look,
-            pixel_hash=digest.digest(),
+            pixel_hash=None if blank else _pixel_hash(picture.rgb),
+            one_colour=blank,
             size=(width_px, height_px),
             converted_from=picture.converted_from,
             mask_complaint=_look_at_mask(mask, (width_px, height_px), taxonomy),
         )
     return replace(look, image_complaint=complaint, mask_complaint=_look_at_mask(mask, None, taxonomy))
+
+
+def _is_of_one_colour(rgb: NDArray[np.uint8]) -> bool:
+    first = rgb[0, 0]
+    return bool((rgb[-1] == first).all()) and bool((rgb == first).all())
+
+
+def _pixel_hash(rgb: NDArray[np.uint8]) -> bytes:
+    height_px, width_px = rgb.shape[:2]
+    return hashlib.blake2b(f"{width_px}x{height_px}".encode() + rgb.tobytes(), digest_size=16).digest()
 
 
 def _sha256(path: Path) -> str | None:

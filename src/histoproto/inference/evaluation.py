@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor
@@ -34,12 +33,13 @@ BACKGROUNDS: tuple[BackgroundRule, ...] = ("ignored", "counted")
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One image, predicted gate, background left out."""
+    """One image under the predicted gate."""
 
     record: PatchRecord
     decision: Decision
+    """With background, as one would look at it."""
     miou: float | None
-    """Mean IoU over the classes in this image's truth; None without tissue."""
+    """Mean IoU over the classes in this image's truth, background ignored; None without tissue."""
 
 
 @dataclass
@@ -143,7 +143,7 @@ def _add(
     classes = len(evaluation.taxonomy)
     in_truth = torch.tensor([bool((truth == index).any()) for index in range(classes)])
     white = background_of(rgb, evidence.maps, settings.background)
-    presence: dict[str, Bool[Tensor, ...]] = {
+    presence: dict[str, Tensor] = {
         "predicted": predicted_classes(evidence, gate),
         "oracle": in_truth,
         "none": torch.ones(classes, dtype=torch.bool),
@@ -157,4 +157,4 @@ def _add(
             decisions[name, rule] = decision
     evaluation.strongest.append(evidence.scores.amax((-2, -1)).double().numpy())
     evaluation.truths.append(in_truth.numpy())
-    return ImageResult(record, decisions["predicted", "ignored"], mean_iou(matrices["predicted", "ignored"]))
+    return ImageResult(record, decisions["predicted", "counted"], mean_iou(matrices["predicted", "ignored"]))

@@ -21,8 +21,13 @@ SENSITIVITY = 0.95
 class LabelledImage(Protocol):
     """A patch with its image-level labels."""
 
-    image: UInt8[Tensor, "3 height width"]
-    labels: Float[Tensor, " classes"]
+    @property
+    def image(self) -> UInt8[Tensor, "3 height width"]:
+        """RGB, 0..255."""
+
+    @property
+    def labels(self) -> Float[Tensor, " classes"]:
+        """1 where a class is present, else 0."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import io
 import re
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -17,7 +17,7 @@ TEXT, RULE, FIRST, SECOND = "#0a0b0c", "#0a0b0d", "#0a0b0e", "#0a0b0f"
 """Stand-ins: each is replaced by the page's own colour after drawing."""
 PAGE_COLOURS = {TEXT: "currentColor", RULE: "var(--rule)", FIRST: "var(--accent)", SECOND: "var(--second)"}
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "histoproto",
     "text.parse_math": False,
@@ -90,7 +90,7 @@ def confusion_picture(confusion: Sequence[Sequence[int]], row_names: Sequence[st
 def short_count(count: int) -> str:
     """Return a count in at most five characters, for example ``12.3k``."""
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= unit:
+        if count >= 0.9995 * unit:
             return f"{count / unit:.3g}{name}"
     return str(count)
 
@@ -124,11 +124,9 @@ def _dress(axes: Axes, title: str, best: int | None, *, legend: bool) -> None:
 
 def _svg(figure: Figure, description: str) -> str:
     """Return an SVG element without prolog, metadata and name spaces, which HTML does not need."""
-    figure.patch.set_alpha(0)
-    for axes in figure.axes:
-        axes.patch.set_alpha(0)
     buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text[text.index("<svg") :])
     for stand_in, colour in PAGE_COLOURS.items():

@@ -20,8 +20,8 @@ MEASURES = {
     "miou": "mIoU",
     "dice": "Dice",
     "fwiou": "FwIoU",
-    "biou_0.02": "bIoU 2 %",
-    "biou_0.005": "bIoU 0.5 %",
+    "biou_0.02": "bIoU 2\u00a0%",
+    "biou_0.005": "bIoU 0.5\u00a0%",
     "pixel_accuracy": "Pixel acc.",
 }
 """Columns of the table over gates and background rules."""
@@ -48,7 +48,7 @@ def render(contents: RunContents) -> str:
         legend=list(zip(taxonomy.classes, taxonomy.titles, taxonomy.colours, strict=True)),
         ignore_colour=pictures.IGNORE_COLOUR,
         summary=wording.summary(contents),
-        measures=MEASURES,
+        measures=_measures(contents.evaluation),
         gates=_gates(contents.evaluation),
         honest=wording.HONEST,
         evaluation=contents.evaluation,
@@ -113,7 +113,7 @@ def _example(contents: RunContents, example: Example) -> dict[str, Any]:
 
 
 def _prototypes(maps: list[PrototypeMap]) -> list[tuple[str, list[tuple[int, list[pictures.Picture]]]]]:
-    """Return the maps as (class, (prototype, pictures)), in the order of the file."""
+    """Return the maps as (class, (prototype, pictures)), classes in the order of the file."""
     shown = maps[:MOST_PROTOTYPE_MAPS]
     order = list(dict.fromkeys(entry.class_name for entry in shown))
     ranked = sorted(shown, key=lambda entry: (order.index(entry.class_name), entry.prototype))
@@ -121,12 +121,25 @@ def _prototypes(maps: list[PrototypeMap]) -> list[tuple[str, list[tuple[int, lis
         (
             name,
             [
-                (number, [pictures.activation(entry.file, entry.image, PROTOTYPE_PX) for entry in same])
+                (number, _activations(list(same)))
                 for number, same in groupby(of_class, key=lambda entry: entry.prototype)
             ],
         )
         for name, of_class in groupby(ranked, key=lambda entry: entry.class_name)
     ]
+
+
+def _activations(maps: list[PrototypeMap]) -> list[pictures.Picture]:
+    """Return the maps of one prototype on one common scale."""
+    low, high = pictures.value_range([entry.file for entry in maps])
+    return [pictures.activation(entry.file, entry.image, PROTOTYPE_PX, low, high) for entry in maps]
+
+
+def _measures(evaluation: dict[str, Any]) -> dict[str, str]:
+    """Return the table's columns; a mean over chosen classes (``miou[a,b]``) stands beside the mean over all."""
+    figures_of_all = [row for rules in evaluation.get("results", {}).values() for row in rules.values()]
+    chosen = {key: f"mIoU {key[5:-1]}" for row in figures_of_all for key in row if key.startswith("miou[")}
+    return {"miou": MEASURES["miou"], **chosen, **MEASURES}
 
 
 def _slide(slide: Slide) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Pictures that travel inside the page: scaled down, coloured, as data URIs."""
 
 import base64
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,14 +65,33 @@ def confidence(path: Path, side_px: int) -> Picture:
     return _or_problem(path, draw)
 
 
-def activation(path: Path, photograph_path: Path, side_px: int) -> Picture:
-    """Return a grey activation map as a glow over its patch, whose own colours are muted."""
+def value_range(paths: Sequence[Path]) -> tuple[int, int]:
+    """Return the lowest and the highest value of those grey maps that can be read, 0 and 255 if none can."""
+    bounds: list[int] = []
+    for path in paths:
+        with contextlib.suppress(DataError):
+            values = read_indices(path)
+            bounds += [int(values.min()), int(values.max())]
+    return (min(bounds), max(bounds)) if bounds else (0, 255)
+
+
+def activation(path: Path, photograph_path: Path, side_px: int, low: int, high: int) -> Picture:
+    """Return a grey activation map as a glow over its patch, whose own colours are muted.
+
+    Args:
+        path: the map, 0..255.
+        photograph_path: the patch.
+        side_px: longest side of the picture.
+        low: value without any glow.
+        high: value with the brightest glow.
+    """
 
     def draw() -> str:
         below = ImageEnhance.Color(_fit(Image.fromarray(read_rgb(photograph_path)), side_px)).enhance(MUTED)
         values = np.asarray(Image.fromarray(read_indices(path)).resize(below.size, Image.Resampling.BILINEAR))
-        tint = STRONGEST_TINT * values[..., None] / 255
-        mixed = (1 - tint) * np.asarray(below) + tint * _table(ACTIVATION_COLOURS)[values]
+        glow = ((values.astype(np.float64) - low) / max(high - low, 1)).clip(0, 1)
+        tint = STRONGEST_TINT * glow[..., None]
+        mixed = (1 - tint) * np.asarray(below) + tint * _table(ACTIVATION_COLOURS)[(255 * glow).astype(np.uint8)]
         return _jpeg(Image.fromarray(mixed.round().astype(np.uint8)))
 
     return _or_problem(path, draw)

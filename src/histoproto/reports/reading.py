@@ -31,7 +31,7 @@ class PrototypeMap:
     image: Path
     class_name: str
     prototype: int
-    """Number of the prototype within its class, from 0."""
+    """Number of the prototype, from 0."""
     file: Path
     """Grey activation map."""
 
@@ -126,8 +126,14 @@ def _number(text: str | None) -> float | None:
 
 def _example(run: Path, row: dict[str, str]) -> Example:
     try:
-        files = [run / row[column] for column in ("image", "truth", "prediction", "confidence")]
-        return Example(row["name"], *files, miou=_number(row["miou"]))
+        return Example(
+            name=row["name"],
+            image=run / row["image"],
+            truth=run / row["truth"],
+            prediction=run / row["prediction"],
+            confidence=run / row["confidence"],
+            miou=_number(row["miou"]),
+        )
     except KeyError as column:
         raise RunError(f"{run / 'eval' / 'images.csv'} has no column {column}; evaluate the run again") from None
 

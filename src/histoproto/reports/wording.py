@@ -32,12 +32,12 @@ def summary(contents: RunContents) -> list[str]:
     return [*sentences, *_supervision(contents)]
 
 
-def number(value: float | None) -> str:
+def number(value: float | int | None) -> str:
     """Return a fraction with three digits, or n/a."""
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """Return a time in the units that people say it in."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -38,5 +38,10 @@ class Interruption:
 
 
 def ignore_in_worker(worker: int) -> None:
-    """Let a data worker outlive Ctrl-C, which reaches the whole process group: the step still needs its batch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let a data worker outlive signals that reach all processes of a job: the step still needs its batch.
+
+    Args:
+        worker: the worker's number, which ``DataLoader`` hands over.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

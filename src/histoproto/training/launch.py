@@ -9,14 +9,19 @@ import os
 
 def is_leader() -> bool:
     """Whether this process is the only one or the first of several."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return _told("RANK", alone=0) == 0
 
 
 def processes_here() -> int:
     """Number of training processes on this machine, one per device."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return _told("LOCAL_WORLD_SIZE", alone=1)
 
 
 def machines() -> int:
     """Number of machines that train together."""
-    return int(os.environ.get("WORLD_SIZE", "1")) // processes_here()
+    return _told("WORLD_SIZE", alone=1) // processes_here()
+
+
+def _told(name: str, *, alone: int) -> int:
+    """Read one of torchrun's variables; clusters set some of the same names without starting any processes."""
+    return int(os.environ[name]) if "TORCHELASTIC_RUN_ID" in os.environ else alone

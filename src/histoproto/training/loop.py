@@ -148,6 +148,7 @@ def fit(
         if resume:
             load_weights(run.checkpoint("last"), method)
             restore_optimizer(method, optimizer, load_optimizer_tensors(run.checkpoint("last")))
+        batches = read_batches(training_data, collate, plan.batches(state.step, total_steps), settings.workers)
         training = _Training(
             fabric=fabric,
             method=method,
@@ -162,7 +163,6 @@ def fit(
             journal=Journal(run, leader=fabric.is_global_zero, step=state.step, total_steps=total_steps),
             began=time.monotonic() - state.seconds,
         )
-        batches = read_batches(training_data, collate, plan.batches(state.step, total_steps), settings.workers)
         with Interruption() as interruption, training.journal:
             _train(training, state, batches, interruption)
         return FitResult(

@@ -21,6 +21,9 @@ _FRAY = 0.13
 _SOFTNESS = 0.035
 """Temperature of the softmax that mixes tissues at a border; about 2 micrometres of transition."""
 
+_GLASS, _FAR_OUTSIDE = 60.0, 0.2
+"""Slope of white's potential out of a section, and a distance where it surely exceeds every tissue's."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -51,6 +54,10 @@ class Layout:
     def potentials(self, window: Window) -> Floats:
         """Potential of each area, shape (5, height, width); the largest one at a pixel names its tissue."""
         result = np.full((N_AREAS, window.height_px, window.width_px), -100.0, dtype=np.float32)
+        outside = None if self.section is None else self._outside(window, self.section)
+        if outside is not None and outside.min() > _FAR_OUTSIDE:
+            result[WHITE] = _GLASS * outside
+            return result
         for area in self.present:
             coarse = smooth_noise(window, key_of(self.seed, f"region {area}"), self.region_um / 2)
             fray = smooth_noise(window, key_of(self.seed, f"fray {area}"), 4.0)
@@ -60,16 +67,22 @@ class Layout:
             # A gland's lumen opens only well inside a nest.
             inside = np.minimum(result[TUMOUR] - 0.4, lumen + result[TUMOUR])
             result[WHITE] = np.maximum(result[WHITE], inside)
-        if self.section is not None:
+        if self.section is not None and outside is not None:
             self._shape(result, window, self.section)
+            result[WHITE] = np.maximum(result[WHITE] - 0.5, _GLASS * outside)
         return result
 
-    def _shape(self, potentials: Floats, window: Window, section: Section) -> None:
+    def _outside(self, window: Window, section: Section) -> Floats:
+        """Below 0 inside the section's outline, above 0 outside; 1 is about one radius."""
         y_um, x_um = window.y_um[:, None], window.x_um[None, :]
         down = (y_um - section.centre_um[0]) / section.radii_um[0]
         right = (x_um - section.centre_um[1]) / section.radii_um[1]
         outline = smooth_noise(window, key_of(self.seed, "outline"), min(section.radii_um) / 3)
-        outside = np.sqrt(down**2 + right**2) + 0.09 * outline - 1
+        return np.asarray(np.sqrt(down**2 + right**2) + 0.09 * outline - 1, dtype=np.float32)
+
+    def _shape(self, potentials: Floats, window: Window, section: Section) -> None:
+        """Move the tissues of a section to where they belong."""
+        y_um, x_um = window.y_um[:, None], window.x_um[None, :]
         distance_um = np.hypot(y_um - section.mass_centre_um[0], x_um - section.mass_centre_um[1])
         lobes = smooth_noise(window, key_of(self.seed, "lobes"), section.mass_radius_um / 3)
         depth = 1 - distance_um / section.mass_radius_um + 0.25 * lobes
@@ -78,7 +91,6 @@ class Layout:
         potentials[NECROSIS] += np.clip(3.2 * (depth - 0.35), -2.5, 1.2)
         potentials[LYMPHOCYTES] += 0.7 - 3.0 * np.abs(np.clip(depth, -0.8, 0.8) + 0.1)
         potentials[STROMA] += 0.5 * np.clip(-depth, -0.5, 1.0)
-        potentials[WHITE] = np.maximum(potentials[WHITE] - 0.5, 60 * outside)
 
 
 def mask_of(potentials: Floats) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ on the border of two tiles is the same nucleus in both.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 from hashlib import blake2b
 from typing import Any
 
@@ -107,8 +108,8 @@ def smooth_noise(window: Window, key: int, scale_um: float) -> Floats:
     ) / np.float32(_SPLINE_VARIANCE)
     # Four weighted sums in a fixed order, no matrix product: the same pixels in every window and on every machine.
     rows, columns = first_row - first_row[0], first_column - first_column[0]
-    partial = sum(weight[:, None] * lattice[rows + tap] for tap, weight in enumerate(row_weights))
-    return np.asarray(sum(weight * partial[:, columns + tap] for tap, weight in enumerate(column_weights)))
+    partial = reduce(np.add, (weight * lattice[:, columns + tap] for tap, weight in enumerate(column_weights)))
+    return reduce(np.add, (weight[:, None] * partial[rows + tap] for tap, weight in enumerate(row_weights)))
 
 
 def noise_at(key: int, rows: Floats, columns: Floats) -> Floats:
