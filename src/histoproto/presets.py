@@ -86,8 +86,9 @@ LPD_PAPER = RunSettings(
 LPD_CORRECTED = RunSettings(
     method="lpd",
     preset="corrected",
-    model=LPDSettings(prototypes_per_class=3, warmup_steps=100),
-    training=TrainSettings(epochs=20, batch=16, lr=1e-3, weight_decay=1e-2, warmup_steps=20),
+    model=LPDSettings(prototypes_per_class=3, fusion_weights=(0.0, 0.0, 0.5, 0.5), warmup_steps=200, max_pairs=8),
+    training=TrainSettings(epochs=12, batch=32, lr=1e-3, weight_decay=0.05, warmup_steps=50),
+    augment=AugmentSettings(flips=True, stain_sigma=0.2, stain_bias=0.04),
 )
 
 PRESETS: dict[str, dict[str, RunSettings]] = {

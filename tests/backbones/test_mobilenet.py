@@ -11,9 +11,10 @@ def test_half_precision_torchvision_file_loads_in_full(tmp_path):
 
     backbone, weights = build_backbone("mobilenet-v2", str(path))
 
-    assert weights.tensors == len(backbone.state_dict())
+    assert weights.tensors == len(backbone.features.state_dict())
     assert weights.sha256 is not None
-    for name, tensor in backbone.state_dict().items():
+    for inner, tensor in backbone.features.state_dict().items():
+        name = f"features.{inner}"
         assert tensor.dtype == whole[name].dtype
         torch.testing.assert_close(tensor, whole[name], atol=1e-3, rtol=1e-3)
 

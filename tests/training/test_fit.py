@@ -70,6 +70,24 @@ def test_training_learns_and_leaves_a_whole_run_folder(uninterrupted):
     assert not (folder / "checkpoints/best/optimizer.safetensors").exists()
 
 
+def test_every_step_takes_the_learning_rate_of_the_schedule(tmp_path):
+    moved = []
+
+    class Watched(Toy):
+        def training_step(self, images, labels, step):
+            self.before = self.head.weight.detach().clone()
+            return super().training_step(images, labels, step)
+
+        def after_step(self, step):
+            moved.append((self.head.weight.detach() - self.before).abs().max().item())
+
+    train(tmp_path, Watched(), epochs=1, lr=0.01, warmup_steps=2)
+    # Adam's first step moves each weight by the learning rate, which is a millionth of its peak at step 0
+    assert moved[0] == pytest.approx(0.01 * 1e-6, rel=1)
+    assert max(moved[1:]) == pytest.approx(0.01, rel=0.5)
+    assert float(rows(tmp_path)[0]["lr"]) == pytest.approx(0.01 * (1 - 2 / 3))
+
+
 def test_tensorboard_holds_the_terms_and_the_epochs(uninterrupted):
     board = EventAccumulator(str(uninterrupted[0] / "tb")).Reload()
     assert {"step/loss", "step/classification", "step/lr", "epoch/holdout_loss"} <= set(board.Tags()["scalars"])
@@ -141,9 +159,9 @@ def test_a_run_that_exists_is_not_overwritten(uninterrupted):
         train(uninterrupted[0])
 
 
-def test_nothing_to_resume_is_one_sentence(tmp_path):
-    with pytest.raises(RunError, match="holds no checkpoint"):
-        train(tmp_path, resume=True)
+def test_a_run_killed_before_its_first_save_resumes_from_the_start(uninterrupted, tmp_path):
+    train(tmp_path, resume=True)
+    assert_same_run(tmp_path, uninterrupted[0])
 
 
 def test_other_data_cannot_be_resumed(tmp_path):
@@ -168,6 +186,16 @@ def test_a_loss_that_is_not_a_number_names_the_patches_and_keeps_the_last_good_c
     assert state["step"] == 6
     weights = load_file(tmp_path / "checkpoints/last/model.safetensors")
     assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_a_term_that_is_not_a_number_stops_training_even_if_the_loss_is(tmp_path):
+    class Odd(Toy):
+        def training_step(self, images, labels, step):
+            output = super().training_step(images, labels, step)
+            return StepOutput(output.loss, output.terms | {"odd": torch.tensor(torch.inf)})
+
+    with pytest.raises(TrainingError, match=r"^odd not finite at step 0"):
+        train(tmp_path, Odd())
 
 
 def test_a_full_disk_stops_training_in_one_sentence_and_the_run_can_go_on(uninterrupted, tmp_path, monkeypatch):
@@ -200,7 +228,7 @@ def test_training_stops_early_when_the_figure_no_longer_improves(tmp_path):
     assert (result.stopped, result.best_epoch, result.best_figure) == ("early", 2, 0.5)
     assert [row["validation_masks"] for row in rows(tmp_path)] == ["0.3", "0.5", "0.4", "0.5", "0.45"]
     assert "holdout_loss" in rows(tmp_path)[0]
-    with pytest.raises(RunError, match=r"is finished \(5 epochs\)"):
+    with pytest.raises(RunError, match=r"is finished \(5 epochs\); .* raise --patience"):
         train(tmp_path, epochs=9, patience=3, resume=True)
 
 

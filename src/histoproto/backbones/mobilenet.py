@@ -3,6 +3,10 @@
 Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018. BatchNorm always keeps
 its statistics: published files may have them folded into the convolutions, and small batches of stained
 tissue are far from ImageNet's.
+
+Differences: each level ends in a BatchNorm of its own that learns from the study, as MiT's levels end in a LayerNorm.
+Without it the levels share a large constant direction, cosines to it hardly differ from pixel to pixel, and
+prototypes do not learn.
 """
 
 from typing import Literal
@@ -37,12 +41,13 @@ class MobileNetV2(FeaturePyramid):
         self.features: nn.Sequential = torchvision_mobilenet_v2(weights=None).features[: ENDS[-1]]
         if last_stride == 16:
             _dilate(self.features[ENDS[-2] :])
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in self.channels)
         self.train()
 
     def train(self, mode: bool = True) -> "MobileNetV2":
-        """Set the mode of everything but BatchNorm, which stays in evaluation mode."""
+        """Set the mode of everything but ImageNet's BatchNorm, which stays in evaluation mode."""
         super().train(mode)
-        hold_statistics(self)
+        hold_statistics(self.features)
         return self
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
@@ -50,9 +55,9 @@ class MobileNetV2(FeaturePyramid):
         x = self.normalise(images)
         levels = []
         start = 0
-        for end in ENDS:
+        for end, norm in zip(ENDS, self.norms, strict=True):
             x = self.features[start:end](x)
-            levels.append(x)
+            levels.append(norm(x))
             start = end
         return levels
 
@@ -74,4 +79,13 @@ def mobilenet_v2(
 ) -> tuple[MobileNetV2, LoadedWeights]:
     """Build MobileNetV2, filled from a torchvision state dict of any float type where a source is given."""
     network = MobileNetV2(last_stride, normalise)
-    return network, initialise(network, weights, ignore=("features.18.", "classifier."))
+    # the levels' own norms are new: they are no part of what is loaded
+    return network, initialise(_Trunk(network.features), weights, ignore=("features.18.", "classifier."))
+
+
+class _Trunk(nn.Module):
+    """torchvision's layers under torchvision's names."""
+
+    def __init__(self, features: nn.Sequential) -> None:
+        super().__init__()
+        self.features = features

@@ -1,7 +1,8 @@
 """A small convolutional pyramid that learns from random weights on two CPU cores.
 
-Each block has one 3×3 and one 1×1 convolution, which keeps the receptive field at 15, 39, 87 and 119 px on
-the four levels: class maps learned from image labels stay where the tissue is.
+One residual block of two 3x3 convolutions per level (He et al., "Deep Residual Learning", CVPR 2016). The receptive
+field stays at 15, 39, 87 and 151 px on the four levels: class maps learned from image labels stay where the
+tissue is.
 """
 
 from collections.abc import Sequence
@@ -26,16 +27,18 @@ class ConvNorm(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """``relu(x + norm(conv1x1(relu(norm(conv3x3(x))))))``."""
+    """``relu(norm(conv(relu(norm(conv(x))))) + norm(conv1x1(pool(x))))``; the first convolution has the stride."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.spatial = ConvNorm(channels, channels, 3)
-        self.mix = ConvNorm(channels, channels, 1)
+        self.first = ConvNorm(inputs, outputs, 3, stride)
+        self.second = ConvNorm(outputs, outputs, 3)
+        self.pool = nn.AvgPool2d(stride, ceil_mode=True)
+        self.shortcut = ConvNorm(inputs, outputs, 1)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Tensor:
-        """Return a map of the same shape, not negative."""
-        return torch.relu(x + self.mix(torch.relu(self.spatial(x))))
+        """Return a map of ``height / stride`` by ``width / stride``, rounded up, not negative."""
+        return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(self.pool(x)))
 
 
 class SmallConv(FeaturePyramid):
@@ -43,34 +46,24 @@ class SmallConv(FeaturePyramid):
 
     Args:
         widths: feature channels of the four levels.
-        blocks: residual blocks per level.
         normalise: input normalisation; ImageNet's where None.
     """
 
-    def __init__(self, widths: Sequence[int], blocks: int, normalise: Normalise | None = None) -> None:
+    def __init__(self, widths: Sequence[int], normalise: Normalise | None = None) -> None:
         super().__init__()
         self.channels = tuple(widths)
         self.strides = (4, 8, 16, 16)
         self.normalise = normalise or Normalise()
-        half = widths[0] // 2
-        first = nn.Sequential(ConvNorm(3, half, 3, 2), nn.ReLU(), ConvNorm(half, widths[0], 3, 2))
-        entries = [
-            first,
-            ConvNorm(widths[0], widths[1], 3, 2),
-            ConvNorm(widths[1], widths[2], 3, 2),
-            ConvNorm(widths[2], widths[3], 1),
-        ]
+        stem = 3 * widths[0] // 4
+        self.stem = nn.Sequential(ConvNorm(3, stem, 3, 2), nn.ReLU())
         self.stages = nn.ModuleList(
-            nn.Sequential(entry, nn.ReLU(), *(Residual(width) for _ in range(blocks)))
-            for entry, width in zip(entries, widths, strict=True)
+            Residual(inputs, outputs, stride)
+            for inputs, outputs, stride in zip((stem, *widths), widths, (2, 2, 2, 1), strict=False)
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """Return four maps, finest first, not negative."""
-        x = self.normalise(images)
+        x = self.stem(self.normalise(images))
         levels = []
         for stage in self.stages:
             x = stage(x)
@@ -81,9 +74,8 @@ class SmallConv(FeaturePyramid):
 def small_conv(
     weights: str | None = None,
     normalise: Normalise | None = None,
-    widths: Sequence[int] = (48, 96, 192, 256),
-    blocks: int = 1,
+    widths: Sequence[int] = (32, 64, 128, 192),
 ) -> tuple[SmallConv, LoadedWeights]:
     """Build the small pyramid, from random weights unless a file of its own tensors is given."""
-    network = SmallConv(widths, blocks, normalise)
+    network = SmallConv(widths, normalise)
     return network, initialise(network, weights)

@@ -81,7 +81,7 @@ def demo(
     say("5/7 Comparing with the truth")
     evaluate(run, split="test")
     say("6/7 Predicting a slide")
-    predict(run, study / "slides" / "phantom.tif", out=run / "predictions")
+    predict(run, [study / "slides" / "phantom.tif"], out=run / "predictions")
     say("7/7 Report")
     report(run, out=out / "report.html")
     shutil.copyfile(run / "eval" / "metrics.json", out / "metrics.json")

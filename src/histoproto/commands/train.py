@@ -226,12 +226,19 @@ def _first_record(settings: "RunSettings", study: "Study", weights: "list[Loaded
         "versions": versions(),
         "seed": settings.seed,
         "data_hash": study.data_hash(),
+        "mpp": _training_mpp(study),
         "splits": split_summary(study),
         "weights": [asdict(loaded) for loaded in weights],
         "choose_by": settings.training.choose_by,
         "val_tuned": settings.training.choose_by == "validation-masks",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _training_mpp(study: "Study") -> float | None:
+    """Return the median microns per pixel of the training patches; None where no patch says."""
+    known = study.table.loc[study.table["split"] == "train", "mpp"].dropna()
+    return float(known.median()) if len(known) else None
 
 
 def _report(run: Path, record: dict[str, Any], *, json: bool) -> int:

@@ -50,8 +50,8 @@ def check_study(study: Study, on_progress: Advance) -> list[Problem]:
         on_progress: called with the number of patches just looked at.
     """
     rows = study.table.to_dict("records")
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        patches = []
+    patches = []
+    with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:  # some wait for the disk
         for patch in pool.map(lambda row: _look(study, row), rows):
             patches.append(patch)
             on_progress(1)

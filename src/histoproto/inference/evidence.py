@@ -1,6 +1,6 @@
 """Class evidence for each pixel of an image of any size."""
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from histoproto.cams.gate import local_scores
-from histoproto.contracts import Method
+from histoproto.contracts import Method, Region, SlideReader
 from histoproto.inference.settings import InferenceSettings
 from histoproto.inference.views import averaged_class_maps
+from histoproto.progress import Advance
+from histoproto.slides.stream import map_tiles
+from histoproto.slides.tiling import tile_grid
 
 
 class Evidence(NamedTuple):
@@ -25,49 +28,85 @@ class Evidence(NamedTuple):
     """Scores pooled over the window of a training patch around each pixel."""
 
 
-@torch.inference_mode()
+class ArrayReader(SlideReader):
+    """An image that is in memory already."""
+
+    def __init__(self, rgb: NDArray[np.uint8]) -> None:
+        self.path, self.mpp = Path("memory"), None
+        self.height_px, self.width_px = rgb.shape[:2]
+        self.rgb = rgb
+
+    def read(self, region: Region) -> NDArray[np.uint8]:
+        """Return RGB of a region; see the base class."""
+        return self.rgb[region.y_px : region.y_px + region.height_px, region.x_px : region.x_px + region.width_px]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
 def evidence_of(method: Method, rgb: NDArray[np.uint8], window_px: int, settings: InferenceSettings) -> Evidence:
-    """Return the evidence of an image, computed in one piece.
+    """Return the evidence of an image of up to ``tile_px``, in one piece, or of a larger one, by tiles.
 
     Args:
         method: trained, in evaluation mode.
         rgb: image ``(height, width, 3)``, 0..255.
         window_px: side of the training patches.
-        settings: views to average.
+        settings: views to average, size of tiles.
     """
-    device = next(method.parameters()).device
-    image = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)[None].float() / 255
-    maps, scores = _tile_evidence(method, image, window_px, settings)
-    return Evidence(maps[0].cpu(), scores[0].cpu())
+    if max(rgb.shape[:2]) > settings.tile_px:
+        return evidence_by_tiles(method, ArrayReader(rgb), window_px, settings, lambda _count: None)
+    image = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None].float() / 255
+    return _with_scores(_maps(method, image, settings)[0], window_px)
 
 
-def tile_network(
-    method: Method, window_px: int, settings: InferenceSettings
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the function that ``slides.stream`` calls on batches of tiles.
+def evidence_by_tiles(
+    method: Method, reader: SlideReader, window_px: int, settings: InferenceSettings, on_tiles: Advance
+) -> Evidence:
+    """Return the evidence of an image that is read tile by tile; the maps of the whole are kept in memory.
 
-    It takes images ``(batch, 3, tile, tile)`` in [0, 1] and returns maps and local scores stacked,
-    ``(batch, 2 classes, tile, tile)``.
+    Args:
+        method: trained, in evaluation mode.
+        reader: the image at the resolution of the training patches.
+        window_px: side of the training patches.
+        settings: views to average, size of tiles.
+        on_tiles: called with the number of tiles just finished, of ``tile_count``.
+
+    Raises:
+        DataError: if a piece of the image cannot be read.
     """
+    bands = map_tiles(
+        reader,
+        lambda images: _maps(method, torch.from_numpy(images), settings).numpy(),
+        tile_px=settings.tile_px,
+        overlap_px=settings.overlap_px,
+        align_px=COARSEST_STRIDE_PX,
+        batch=settings.batch,
+        on_progress=on_tiles,
+    )
+    maps = torch.from_numpy(np.concatenate([band.maps for band in bands], axis=1))
+    return _with_scores(maps, window_px)
+
+
+def tile_count(reader: SlideReader, settings: InferenceSettings) -> int:
+    """Return how many tiles ``evidence_by_tiles`` computes."""
+    grid = tile_grid(reader.height_px, reader.width_px, settings.tile_px, settings.overlap_px, COARSEST_STRIDE_PX)
+    return len(grid)
+
+
+def _with_scores(maps: Float[Tensor, "classes height width"], window_px: int) -> Evidence:
+    return Evidence(maps, local_scores(maps[None], window_px)[0])
+
+
+@torch.inference_mode()
+def _maps(
+    method: Method, images: Float[Tensor, "batch 3 height width"], settings: InferenceSettings
+) -> Float[Tensor, "batch classes height width"]:
+    """Return class maps at the images' own resolution, on the CPU."""
     device = next(method.parameters()).device
-
-    @torch.inference_mode()
-    def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        both = _tile_evidence(method, torch.from_numpy(images).to(device), window_px, settings)
-        stacked: NDArray[np.float32] = torch.cat(both, dim=1).cpu().numpy()
-        return stacked
-
-    return network
-
-
-def _tile_evidence(
-    method: Method, images: Float[Tensor, "batch 3 height width"], window_px: int, settings: InferenceSettings
-) -> tuple[Tensor, Tensor]:
-    height, width = images.shape[-2:]
-    padded = _padded(images, COARSEST_STRIDE_PX)
+    padded = _padded(images.to(device), COARSEST_STRIDE_PX)
     maps = averaged_class_maps(method, padded, settings.views).maps
-    maps = interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)[..., :height, :width]
-    return maps, local_scores(maps, window_px)
+    maps = interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)
+    return maps[..., : images.shape[-2], : images.shape[-1]].cpu().clone()
 
 
 COARSEST_STRIDE_PX = 32

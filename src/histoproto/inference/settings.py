@@ -17,9 +17,10 @@ class InferenceSettings:
     background: Background = "white"
     """Which pixels are background where background counts: white surroundings, or the released rule
     ``(1 - max) ** 10`` above every class."""
-    tile_px: int = 256
-    """Side of the pieces that images larger than this are cut into."""
-    overlap_px: int = 64
-    """Overlap of neighbouring pieces."""
-    batch: int = 8
-    """Pieces computed at once."""
+    tile_px: int = 1024
+    """Side of the tiles that larger images are cut into."""
+    overlap_px: int = 320
+    """Overlap of neighbouring tiles; a quarter of it at each edge is thrown away, which covers the receptive field
+    of the small backbone (151 px) so that tiles give what the whole image gives."""
+    batch: int = 1
+    """Tiles computed at once."""

@@ -4,7 +4,7 @@ Prototypes ``P`` (classes x K, dim) are free parameters. Level ``i`` of the back
 perceptron carries the prototypes to its channels, ``P_i = MLP_i(P)``, and
 
     M_i(p, k) = s_i cos(F_i(p), P_i(k))                            similarity maps, s_i learnable
-    y_i(n)    = mean over pixels, merged over the K of class n     pooled scores
+    y_i(n)    = mean over pixels, merged over the K of class n     pooled scores, plus a learnable b_i(n)
     L_cls     = sum_i w_i BCE(sigmoid(y_i), y)
     L_sim     = L_fg + L_bg     InfoNCE of the class's foreground and background, seen by a frozen encoder
     L_div     = S_J             Jeffreys similarity of the attention of one class's prototypes (losses/diversity)
@@ -22,6 +22,7 @@ The full text was not at hand; abstract, figure and code were. ``form="corrected
 * The foreground threshold is taken over each class's map, not over all maps of the image; maps are stretched to
   [0, 1] before they weight the image (the released logits reach +-14); every labelled class of an image is used;
   other prototypes of the same class attract instead of repelling.
+* Each level has a bias per class, which carries how frequent the class is; cosines alone cannot.
 * Averages over (image, class) pairs are taken within an image first, so that the loss of a batch is the mean of
   the losses of its halves on two devices.
 * Class maps are fused as logits, without the per-image min-max that lets an absent class reach 1.
@@ -113,6 +114,7 @@ class LPD(Method):
         self.used = [level for level, pair in enumerate(weights) if any(pair)]
         self.projections = nn.ModuleList(PrototypeProjection(dim, backbone.channels[level]) for level in self.used)
         self.scales = nn.Parameter(torch.full((len(self.used),), settings.scale))
+        self.biases = nn.Parameter(torch.zeros(len(self.used), classes)) if settings.form == "corrected" else None
         self.register_buffer("membership", membership(self.counts), persistent=False)
         self.membership: Tensor  # (C, T)
         if settings.form == "released" and settings.diversity_weight and dim != backbone.channels[-1]:
@@ -134,6 +136,13 @@ class LPD(Method):
                 for level, projection, scale in zip(self.used, self.projections, self.scales, strict=True)
             ]
 
+    def _merged(self, similarities: Sequence[Tensor]) -> list[Tensor]:
+        """Return one map per class and level, ``(B, C, h_i, w_i)``; its mean is the class's score."""
+        merged = [merge_mean(level, self.counts) for level in similarities]
+        if self.biases is None:
+            return merged
+        return [level + bias[:, None, None] for level, bias in zip(merged, self.biases, strict=True)]
+
     def class_maps(self, images: Float[Tensor, "batch 3 height width"]) -> ClassMaps:
         """Return fused class maps and the weighted mean of the pooled scores; see the base class."""
         similarities = self.similarity_maps(images)
@@ -144,7 +153,7 @@ class LPD(Method):
             size = (images.shape[-2], images.shape[-1])
             evidence = [upsample(minmax(level.relu()), size) for level in merged]
             return ClassMaps(fuse_levels(evidence, fusion), scores)
-        merged = [merge_mean(level, self.counts) for level in similarities]  # (B, C, h_i, w_i)
+        merged = self._merged(similarities)
         pooled = [level.mean((-2, -1))[:, :, None, None] for level in merged]
         return ClassMaps(fuse_levels(merged, fusion), fuse_levels(pooled, fusion)[:, :, 0, 0])
 
@@ -162,7 +171,7 @@ class LPD(Method):
         """Return ``L = L_cls + beta L_sim + lambda L_div`` of one batch; see the base class."""
         features = self.backbone(images)
         similarities = self._similarity(features)
-        merged = [merge_mean(level, self.counts) for level in similarities]  # (B, C, h_i, w_i)
+        merged = self._merged(similarities)
         weights = [self.settings.level_weights[level] for level in self.used]
         classification = multi_level_bce([level.mean((-2, -1)) for level in merged], labels, weights)
         terms = {"classification": classification}

@@ -84,7 +84,9 @@ def find_checkpoint(folder: Path) -> Path:
     for place in (folder, _aside(folder)):
         if (place / STATE_FILE).is_file():
             return place
-    raise RunError(f"{folder} holds no checkpoint; train first, without --resume")
+    raise RunError(
+        f"{folder} holds no checkpoint; train first: histoproto train, with --resume if the run was begun already"
+    )
 
 
 def settle_checkpoint(folder: Path) -> None:

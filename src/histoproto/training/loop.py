@@ -119,7 +119,7 @@ def fit(
         run: where everything goes; the caller holds its lock.
         seed: seed of order, augmentation and the method's own randomness.
         collate: makes a `LabelledBatch` of the data set's items.
-        resume: go on from ``checkpoints/last``.
+        resume: go on from ``checkpoints/last``, or from the start if the run was killed before its first save.
         evaluate_masks: figure over the validation masks, higher is better; called in the first process, with
             the method in evaluation mode and without gradient.
 
@@ -128,8 +128,8 @@ def fit(
 
     Raises:
         ConfigError: if the choice of the best epoch needs what was not given.
-        RunError: if there is nothing to resume or nothing left to do, a checkpoint is in the way or was made from
-            other data or another seed, or it cannot be saved.
+        RunError: if there is nothing left to do, a checkpoint is in the way, was made from other data or another
+            seed, is damaged, or cannot be saved.
         TrainingError: if the loss is no finite number, or there are no patches.
     """
     with processes(settings.precision) as fabric:
@@ -142,10 +142,13 @@ def fit(
         )
         judge = Judge(fabric, method, settings, holdout_data, collate, evaluate_masks)
         total_steps = settings.epochs * plan.steps_per_epoch
-        state = _begin(fabric, run, settings, TrainState(seed, plan.steps_per_epoch), resume=resume)
+        saved, fresh = _saved(fabric, run), TrainState(seed, plan.steps_per_epoch)
+        if saved:
+            _check_saved(run, saved, fresh, settings, resume=resume)
+        state = saved or fresh
         optimizer = make_optimizer(method, settings)
         step_module, _ = fabric.setup(_TrainingStep(method), optimizer)
-        if resume:
+        if saved:
             load_weights(run.checkpoint("last"), method)
             restore_optimizer(method, optimizer, load_optimizer_tensors(run.checkpoint("last")))
         batches = read_batches(training_data, collate, plan.batches(state.step, total_steps), settings.workers)
@@ -188,7 +191,8 @@ def _train(
         torch.manual_seed(derive_seed(training.seed, METHOD, state.step, fabric.global_rank))
         images = _prepared(training, batch, state.epochs_done)
         loss, terms = training.step_module(images, fabric.to_device(batch.labels), state.step)
-        not_finite, interrupted = agree(fabric, not bool(loss.isfinite()), interruption.asked)
+        finite = sum(terms.values(), loss.detach()).isfinite()
+        not_finite, interrupted = agree(fabric, not finite.item(), interruption.asked)
         if not_finite:
             raise _not_finite(training, state, batch, {"loss": loss, **terms})
         fabric.backward(loss)
@@ -210,31 +214,35 @@ def _train(
             return
 
 
-def _begin(fabric: Fabric, run: RunFolder, settings: TrainSettings, fresh: TrainState, *, resume: bool) -> TrainState:
-    """Return where to begin: at the start, or where ``last`` stands."""
-    last = run.checkpoint("last")
+def _saved(fabric: Fabric, run: RunFolder) -> TrainState | None:
+    """Tidy up after a killed sitting and return where ``last`` stands; None before the first save."""
     if fabric.is_global_zero:
-        settle_checkpoint(last)
+        settle_checkpoint(run.checkpoint("last"))
         settle_checkpoint(run.checkpoint("best"))
     fabric.barrier()
+    return load_state(run.checkpoint("last")) if run.checkpoint("last").exists() else None
+
+
+def _check_saved(
+    run: RunFolder, saved: TrainState, fresh: TrainState, settings: TrainSettings, *, resume: bool
+) -> None:
+    """Refuse to go on from ``last`` where that was not asked for or makes no sense."""
     if not resume:
-        if last.exists():
-            raise RunError(
-                f"{run.path} holds a training already; go on with: histoproto train --resume {run.path}, or choose "
-                "another run folder"
-            )
-        return fresh
-    state = load_state(last)
-    if (state.seed, state.steps_per_epoch) != (fresh.seed, fresh.steps_per_epoch):
         raise RunError(
-            f"{run.path} was trained with seed {state.seed} and {state.steps_per_epoch} steps per epoch, not with "
+            f"{run.path} holds a training already; go on with: histoproto train --resume {run.path}, or choose "
+            "another run folder"
+        )
+    if (saved.seed, saved.steps_per_epoch) != (fresh.seed, fresh.steps_per_epoch):
+        raise RunError(
+            f"{run.path} was trained with seed {saved.seed} and {saved.steps_per_epoch} steps per epoch, not with "
             f"seed {fresh.seed} and {fresh.steps_per_epoch}; restore the patches and the batch, or start a new run"
         )
-    if _ended(state, settings):
+    ended = _ended(saved, settings)
+    if ended:
         raise RunError(
-            f"{run.path} is finished ({state.epochs_done} epochs); to train longer start a new run or raise --epochs"
+            f"{run.path} is finished ({saved.epochs_done} epochs); to train longer start a new run or raise "
+            f"{'--epochs' if ended == 'finished' else '--patience'}"
         )
-    return state
 
 
 def _ended(state: TrainState, settings: TrainSettings) -> Literal["finished", "early"] | None:

@@ -59,6 +59,7 @@ def restore_optimizer(method: nn.Module, optimizer: Optimizer, tensors: Mapping[
         parameter = parameters.get(name)
         if parameter is None or (value.ndim and value.shape != parameter.shape):
             raise RunError(f"the optimiser's checkpoint does not fit the method at {name}; was config.yaml changed?")
-        # AdamW keeps its step counter on the CPU, and a counter on the GPU would cost a sync per parameter
-        place = value if quantity == "step" else value.to(parameter.device)
-        optimizer.state[parameter][quantity] = place
+        # AdamW keeps its step counter on the CPU: on the GPU it would cost a sync per parameter. The copy lets go of
+        # the file, which the next save removes: some network file systems keep a file that is still mapped.
+        device = value.device if quantity == "step" else parameter.device
+        optimizer.state[parameter][quantity] = value.to(device, copy=True)

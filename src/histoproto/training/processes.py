@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -36,11 +35,7 @@ def processes(precision: Precision) -> Iterator[Fabric]:
         plugins=[TorchElasticEnvironment() if several else LightningEnvironment()],
     )
     fabric.launch()
-    with warnings.catch_warnings(), _same_again(fabric.device):
-        # where every parameter happens to be used, DDP proposes to switch the search off
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
-        # a 1x1 convolution's gradient has two equally good memory layouts
-        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    with _same_again(fabric.device):
         yield fabric
     if several:
         torch.distributed.destroy_process_group()
