@@ -145,7 +145,6 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def _write_prototypes(trained: "Run", records: "list[PatchRecord]") -> None:
     """Keep each prototype's activation on a few images as grey pictures."""
-    import numpy as np
     import torch
 
     from histoproto.atomic import write_json
@@ -156,7 +155,7 @@ def _write_prototypes(trained: "Run", records: "list[PatchRecord]") -> None:
     entries = []
     for record in records:
         rgb = read_rgb(record.path)
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255
+        image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
         with torch.inference_mode():
             maps = trained.method.prototype_maps(image)[0]  # (T, h, w), in [-1, 1]
         owners = [c for c, count in enumerate(trained.method.counts) for _ in range(count)]

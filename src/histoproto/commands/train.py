@@ -4,6 +4,7 @@ import json as json_text
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,44 +127,54 @@ def _choose(method: str, preset: str, settings_file: Path | None, flags: dict[tu
 def _start(settings: "RunSettings", study_folder: Path, run: Path) -> tuple[Path, dict[str, Any]]:
     from histoproto.data.manifest import read_study
     from histoproto.runs import RunFolder
+    from histoproto.training.launch import is_leader
     from histoproto.wiring import describe
 
     study = read_study(study_folder)
     folder = RunFolder(run)
-    with folder.in_use():
-        if folder.config_file.exists():
-            raise RunError(
-                f"{run} already holds a run; go on with it: histoproto train --resume {run}, or choose another folder"
-            )
-        folder.write_config(describe(settings, study.taxonomy, study_folder.absolute()))
-        return run, _fit(folder, resume=False)
+    with _held(folder):
+        if is_leader():
+            if folder.config_file.exists():
+                raise RunError(
+                    f"{run} already holds a run; go on with it: histoproto train --resume {run}, or choose another "
+                    "folder"
+                )
+            folder.write_config(describe(settings, study.taxonomy, study_folder.absolute()))
+        return run, _fit(folder, settings, study, resume=False)
 
 
 def _resume(run: Path) -> tuple[Path, dict[str, Any]]:
+    from histoproto.data.manifest import read_study
     from histoproto.runs import RunFolder
+    from histoproto.taxonomy import Taxonomy
+    from histoproto.wiring import read_settings
 
     folder = RunFolder(run)
-    folder.read_config()
-    with folder.in_use():
-        return run, _fit(folder, resume=True)
-
-
-def _fit(folder: "RunFolder", *, resume: bool) -> dict[str, Any]:
-    """Train what the folder's config.yaml says and keep the record of it."""
-    import torch
-
-    from histoproto.data.manifest import read_study
-    from histoproto.data.patches import PatchDataset, collate
-    from histoproto.inference.gate import fit_gate
-    from histoproto.taxonomy import Taxonomy
-    from histoproto.training.loop import fit
-    from histoproto.wiring import build, load_run, read_settings
-
     config = folder.read_config()
-    settings = read_settings(config, folder.config_file)
     study = read_study(Path(config["study"]))
     if study.taxonomy != Taxonomy.from_dict(config["taxonomy"]):
-        raise RunError(f"{folder.path} was trained with other classes than {study.folder} has; start a new run")
+        raise RunError(f"{run} was trained with other classes than {study.folder} has; start a new run")
+    with _held(folder):
+        return run, _fit(folder, read_settings(config, folder.config_file), study, resume=True)
+
+
+def _held(folder: "RunFolder") -> AbstractContextManager[None]:
+    """Hold the run folder in the first of several processes, which alone writes to it."""
+    from histoproto.training.launch import is_leader
+
+    return folder.in_use() if is_leader() else nullcontext()
+
+
+def _fit(folder: "RunFolder", settings: "RunSettings", study: "Study", *, resume: bool) -> dict[str, Any]:
+    """Train and keep the record of it."""
+    import torch
+
+    from histoproto.data.patches import PatchDataset, collate
+    from histoproto.inference.gate import fit_gate
+    from histoproto.training.launch import is_leader
+    from histoproto.training.loop import fit
+    from histoproto.wiring import build, load_run
+
     record = folder.read_record() if resume else {}
     if record and record["data_hash"] != study.data_hash():
         raise RunError(f"{study.folder} has changed since {folder.path} began; start a new run")
@@ -173,7 +184,8 @@ def _fit(folder: "RunFolder", *, resume: bool) -> dict[str, Any]:
     holdout = PatchDataset(study.split(study.choosing_split), settings.patch_px)
     if not record:
         record = _first_record(settings, study, weights)
-        folder.write_record(record)
+        if is_leader():
+            folder.write_record(record)
     result = fit(
         method,
         training,
@@ -186,6 +198,8 @@ def _fit(folder: "RunFolder", *, resume: bool) -> dict[str, Any]:
         resume=resume,
         evaluate_masks=_judge(settings, study) if settings.training.choose_by == "validation-masks" else None,
     )
+    if not is_leader():
+        return record | {"stopped": result.stopped}
     record |= {"stopped": result.stopped, "best_epoch": result.best_epoch, "seconds": result.seconds}
     if result.stopped != "interrupted":
         trained = load_run(folder.path).method
@@ -242,9 +256,13 @@ def _training_mpp(study: "Study") -> float | None:
 
 
 def _report(run: Path, record: dict[str, Any], *, json: bool) -> int:
-    """Print how it ended and the next command; return the exit code."""
+    """Print how it ended and the next command, in the first process; return the exit code."""
+    from histoproto.training.launch import is_leader
+
     interrupted = record["stopped"] == "interrupted"
     following = f"histoproto train --resume {run}" if interrupted else f"histoproto evaluate {run}"
+    if not is_leader():
+        return INTERRUPTED if interrupted else 0
     if json:
         sys.stdout.write(json_text.dumps({"run": str(run), "next": following, **record}, indent=2) + "\n")
     else:

@@ -56,16 +56,18 @@ def draw_overlay(
     painted = (indices < len(taxonomy)) | (indices == IGNORE)
     tinted = np.rint((1 - TINT) * tissue + TINT * table[indices]).astype(np.uint8)
     picture = np.where(painted[..., None], tinted, tissue)
-    outlines = _inner_borders(indices, width_px=max(1, round(max(size) / 700))) & (indices < len(taxonomy))
+    outlines = _inner_borders(indices, width_px=max(2, round(max(size) / 700))) & (indices < len(taxonomy))
     picture[outlines] = table[indices[outlines]]
     return _with_legend(Image.fromarray(picture), _legend(mask, taxonomy))
 
 
 def _picture_size(width_px: int, height_px: int) -> tuple[int, int]:
-    shrink = min(1.0, LONGEST_PX / max(width_px, height_px))
-    enlarge = min(-(-SHORTEST_PX // min(width_px, height_px)), LONGEST_PX // max(width_px, height_px))
-    scale = max(shrink, enlarge) if shrink == 1 else shrink
-    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+    shortest, longest = min(width_px, height_px), max(width_px, height_px)
+    if longest > LONGEST_PX:
+        shrunk = LONGEST_PX / longest
+        return max(1, round(width_px * shrunk)), max(1, round(height_px * shrunk))
+    factor = max(1, min(-(-SHORTEST_PX // shortest), LONGEST_PX // longest))
+    return width_px * factor, height_px * factor
 
 
 def _colour_table(taxonomy: Taxonomy) -> UInt8[np.ndarray, "256 3"]:
@@ -92,7 +94,7 @@ def _legend(mask: UInt8[np.ndarray, "height width"], taxonomy: Taxonomy) -> list
     counts = np.bincount(mask.ravel(), minlength=256)
     tissue = max(1, counts[: len(taxonomy)].sum())
     entries = [
-        _Entry(f"{title}  {count / tissue:.0%}", colour)
+        _Entry(f"{title}  {'< 1%' if 0 < count / tissue < 0.005 else f'{count / tissue:.0%}'}", colour)
         for title, colour, count in zip(taxonomy.titles, taxonomy.colours, counts, strict=False)
     ]
     return entries + ([_Entry("undecided", UNDECIDED_COLOUR)] if counts[IGNORE] else [])

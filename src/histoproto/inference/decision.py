@@ -59,6 +59,6 @@ def background_of(
         rule: which rule.
     """
     if rule == "white":
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255
+        image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
         return white_background(image)[0]
     return unlikely_background(maps[None])[0] > maps.amax(0)

@@ -55,7 +55,7 @@ def evidence_of(method: Method, rgb: NDArray[np.uint8], window_px: int, settings
     """
     if max(rgb.shape[:2]) > settings.tile_px:
         return evidence_by_tiles(method, ArrayReader(rgb), window_px, settings, lambda _count: None)
-    image = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None].float() / 255
+    image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
     return _with_scores(_maps(method, image, settings)[0], window_px)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +17,10 @@ from histoproto.inference.views import averaged_class_maps
 
 SENSITIVITY = 0.95
 """Share of the kept-out patches of a class on which the gate must let the class in."""
+
+
+AT_ONCE = 4
+"""Patches that go through the network together, in all their views."""
 
 
 class LabelledImage(Protocol):
@@ -71,10 +76,11 @@ def fit_gate(method: Method, patches: Iterable[LabelledImage], settings: Inferen
     """
     device = next(method.parameters()).device
     scores, labels, side = [], [], 0
-    for patch in patches:
-        image = patch.image.to(device)[None].float() / 255
-        scores.append(averaged_class_maps(method, image, settings.views).scores.cpu())
-        labels.append(patch.labels[None])
-        side = max(side, *image.shape[-2:])
-    thresholds = sensitive_thresholds(torch.cat(scores), torch.cat(labels), SENSITIVITY)
+    remaining = iter(patches)
+    while group := list(islice(remaining, AT_ONCE)):
+        images = torch.stack([patch.image for patch in group]).to(device).float() / 255
+        scores.append(averaged_class_maps(method, images, settings.views).scores.cpu())
+        labels += [patch.labels for patch in group]
+        side = max(images.shape[-2:])
+    thresholds = sensitive_thresholds(torch.cat(scores), torch.stack(labels), SENSITIVITY)
     return Gate(tuple(thresholds.tolist()), side)

@@ -1,6 +1,7 @@
 """Class maps averaged over views of the same image."""
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -17,10 +18,26 @@ View = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 
 
 def averaged_class_maps(method: Method, images: Float[Tensor, "batch 3 height width"], views: Views) -> ClassMaps:
-    """Return the mean of a method's maps and scores over the views, each turned back first."""
-    outputs = [(method.class_maps(change(images)), back) for change, back in _views(views)]
-    maps = torch.stack([back(output.maps.float()) for output, back in outputs]).mean(0)
-    return ClassMaps(maps, torch.stack([output.scores.float() for output, _ in outputs]).mean(0))
+    """Return the mean of a method's maps and scores over the views, each turned back first.
+
+    Views of one shape go through the network together.
+    """
+    changes = list(_views(views))
+    changed = [change(images) for change, _ in changes]
+    maps: list[Tensor] = []
+    scores: list[Tensor] = []
+    for group in _runs_of_one_shape(changed):
+        output = method.class_maps(torch.cat(group))
+        maps += torch.split(output.maps.float(), len(images))
+        scores += torch.split(output.scores.float(), len(images))
+    turned = [back(view) for view, (_, back) in zip(maps, changes, strict=True)]
+    return ClassMaps(torch.stack(turned).mean(0), torch.stack(scores).mean(0))
+
+
+def _runs_of_one_shape(views: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield neighbouring views of the same shape together: all of a square image, pairs of any other."""
+    for _, group in groupby(views, key=lambda view: view.shape):
+        yield list(group)
 
 
 def _views(views: Views) -> Iterator[View]:

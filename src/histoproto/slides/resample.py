@@ -56,7 +56,8 @@ class ResampledReader(SlideReader):
     """A slide seen on a grid of other pixels, each ``scale`` times as wide and high as those of its finest page.
 
     Pixels are averaged from the coarsest page that is still as fine as the grid. A region holds the same values
-    whether it is read alone or as part of a larger one.
+    whether it is read alone or as part of a larger one; on coarse pages whose downsample is no whole number openslide
+    interpolates by itself, so that values differ by about a grey level.
     """
 
     def __init__(self, reader: PagedReader, scale: float) -> None:

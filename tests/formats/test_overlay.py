@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from histoproto.formats.overlay import LONGEST_PX, TINT, UNDECIDED_COLOUR, draw_overlay, write_overlay
+from histoproto.taxonomy import BCSS_WSSS, IGNORE, Taxonomy
+
+
+def grey(height, width):
+    return np.full((height, width, 3), 200, np.uint8)
+
+
+def halves(left, right, side=600):
+    mask = np.full((side, side), left, np.uint8)
+    mask[:, side // 2 :] = right
+    return mask
+
+
+def drawn(rgb, mask):
+    return np.asarray(draw_overlay(rgb, mask, BCSS_WSSS))
+
+
+def test_classes_are_tinted_and_outlined_on_their_own_side():
+    picture = drawn(grey(600, 600), halves(0, 1))
+    for column, colour in ((100, BCSS_WSSS.colours[0]), (500, BCSS_WSSS.colours[1])):
+        expected = (1 - TINT) * 200 + TINT * np.array(colour)
+        assert np.abs(picture[300, column] - expected).max() <= 1
+    assert picture[300, 299].tolist() == list(BCSS_WSSS.colours[0])
+    assert picture[300, 300].tolist() == list(BCSS_WSSS.colours[1])
+
+
+def test_background_stays_as_it_is_up_to_the_outline():
+    picture = drawn(grey(600, 600), halves(0, BCSS_WSSS.background))
+    assert (picture[:600, 300:600] == 200).all()
+    assert picture[300, 299].tolist() == list(BCSS_WSSS.colours[0])
+
+
+def test_undecided_pixels_are_tinted_grey_and_named():
+    picture = drawn(grey(600, 600), halves(0, IGNORE))
+    assert np.abs(picture[300, 500] - ((1 - TINT) * 200 + TINT * np.array(UNDECIDED_COLOUR))).max() <= 1
+    assert (picture[600:] == UNDECIDED_COLOUR).all(-1).any()
+    assert not (drawn(grey(600, 600), halves(0, 1))[600:] == UNDECIDED_COLOUR).all(-1).any()
+
+
+def test_the_legend_shows_every_class_below_the_picture():
+    legend = drawn(grey(600, 600), halves(0, 1))[600:]
+    for colour in BCSS_WSSS.colours:
+        assert (legend == colour).all(-1).sum() > 50
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 1900), (224, 224), (3000, 40)])
+def test_pictures_of_any_shape_have_a_readable_legend(height, width):
+    picture = drawn(grey(height, width), np.zeros((height, width), np.uint8))
+    assert max(picture.shape[:2]) <= LONGEST_PX + 200
+    assert picture.shape[1] >= 200
+    assert (picture == BCSS_WSSS.colours[3]).all(-1).sum() > 50
+
+
+def test_a_patch_is_enlarged_by_a_whole_factor():
+    picture = drawn(grey(224, 224), np.full((224, 224), BCSS_WSSS.background, np.uint8))
+    assert (picture[: 3 * 224, : 3 * 224] == 200).all()
+    assert picture.shape[1] == 3 * 224
+
+
+def test_a_mask_of_another_resolution_is_laid_over_the_same_field():
+    picture = drawn(grey(600, 600), halves(0, BCSS_WSSS.background, side=2400))
+    assert (picture[:600, 300:600] == 200).all()
+    assert (picture[:600, :300] != 200).any(-1).all()
+
+
+def test_many_long_names_go_on_in_the_next_line():
+    names = tuple(f"a tissue with a long name {number}" for number in range(9))
+    many = Taxonomy("many", tuple("abcdefghi"), names, tuple((20 * number, 90, 255) for number in range(9)))
+    mask = np.full((600, 600), 9, np.uint8)
+    legend = np.asarray(draw_overlay(grey(600, 600), mask, many))[600:]
+    assert all((legend == colour).all(-1).sum() > 50 for colour in many.colours)
+
+
+def test_the_file_is_an_rgb_png(tmp_path):
+    write_overlay(tmp_path / "out" / "overlay.png", grey(600, 600), halves(0, 1), BCSS_WSSS)
+    with Image.open(tmp_path / "out" / "overlay.png") as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["overlay.png"]
