@@ -35,6 +35,10 @@ class BackboneSettings:
     """Input standard deviation, in ``order``."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Channel order that the backbone sees."""
+    zoom: float = 1.0
+    """Images are enlarged by this factor before the backbone, in training and prediction alike."""
+    frozen_levels: int = 0
+    """How many of the finest levels keep their loaded weights (mobilenet-v2)."""
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,11 @@ def build(settings: RunSettings, taxonomy: Taxonomy) -> Built:
     if settings.method not in METHODS:
         raise ConfigError(f"unknown method {settings.method!r}; there is {', '.join(METHODS)}")
     chosen = settings.backbone
-    normalise = Normalise(chosen.mean, chosen.std, chosen.order)
-    backbone, weights = build_backbone(chosen.name, chosen.weights, normalise)
+    normalise = Normalise(chosen.mean, chosen.std, chosen.order, chosen.zoom)
+    options = {"frozen_levels": chosen.frozen_levels} if chosen.frozen_levels else {}
+    if options and chosen.name != "mobilenet-v2":
+        raise ConfigError(f"frozen_levels works with mobilenet-v2, not with {chosen.name}; set it to 0")
+    backbone, weights = build_backbone(chosen.name, chosen.weights, normalise, **options)
     encoder = build_encoder(settings.encoder, backbone)
     return Built(METHODS[settings.method](backbone, encoder, len(taxonomy), settings), [weights])
 

@@ -31,9 +31,16 @@ class MobileNetV2(FeaturePyramid):
         last_stride: 32 as trained on ImageNet, or 16, where the last stage keeps the resolution and its
             3×3 convolutions are dilated by two instead (the same receptive field, the same weights).
         normalise: input normalisation; ImageNet's where None.
+        frozen_levels: how many of the finest levels keep the weights they are loaded with; they see edges and
+            colours, which transfer, and cost most of the time.
     """
 
-    def __init__(self, last_stride: Literal[16, 32] = 16, normalise: Normalise | None = None) -> None:
+    def __init__(
+        self,
+        last_stride: Literal[16, 32] = 16,
+        normalise: Normalise | None = None,
+        frozen_levels: int = 0,
+    ) -> None:
         super().__init__()
         self.channels = (24, 32, 96, 320)
         self.strides = (4, 8, 16, last_stride)
@@ -41,6 +48,8 @@ class MobileNetV2(FeaturePyramid):
         self.features: nn.Sequential = torchvision_mobilenet_v2(weights=None).features[: ENDS[-1]]
         if last_stride == 16:
             _dilate(self.features[ENDS[-2] :])
+        if frozen_levels:
+            self.features[: ENDS[frozen_levels - 1]].requires_grad_(False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in self.channels)
         self.train()
 
@@ -75,10 +84,13 @@ def _dilate(stage: nn.Sequential) -> None:
 
 
 def mobilenet_v2(
-    weights: str | None = None, normalise: Normalise | None = None, last_stride: Literal[16, 32] = 16
+    weights: str | None = None,
+    normalise: Normalise | None = None,
+    last_stride: Literal[16, 32] = 16,
+    frozen_levels: int = 0,
 ) -> tuple[MobileNetV2, LoadedWeights]:
     """Build MobileNetV2, filled from a torchvision state dict of any float type where a source is given."""
-    network = MobileNetV2(last_stride, normalise)
+    network = MobileNetV2(last_stride, normalise, frozen_levels)
     # the levels' own norms are new: they are no part of what is loaded
     return network, initialise(_Trunk(network.features), weights, ignore=("features.18.", "classifier."))
 

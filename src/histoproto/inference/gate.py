@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -23,6 +23,7 @@ AT_ONCE = 4
 """Patches that go through the network together, in all their views."""
 
 
+@runtime_checkable
 class LabelledImage(Protocol):
     """A patch with its image-level labels."""
 

@@ -1,0 +1,130 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histoproto.masks import read_indices
+from histoproto.taxonomy import BCSS_WSSS
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the trained run that a test may fill."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def test_training_masks_hold_only_labelled_classes(command, run):
+    assert command("masks", run, "--split", "train") == 0
+    rows = list(csv.DictReader((run / "masks" / "train" / "manifest.csv").open()))
+    assert rows
+    for row in rows:
+        digits = row["image"].rsplit("[", 1)[1][:4]
+        allowed = {index for index, digit in enumerate(digits) if digit == "1"} | {4, 255}
+        assert set(np.unique(read_indices(row["mask"]))) <= allowed
+        assert row["gate"] == "labels"
+
+
+def test_masks_have_the_palette_and_a_confidence_beside_them(command, run):
+    assert command("masks", run, "--split", "holdout") == 0
+    mask = next((run / "masks" / "holdout").glob("*.png"))
+    with Image.open(mask) as image:
+        assert image.mode == "P"
+        assert image.getpalette()[:15] == BCSS_WSSS.palette[:15]
+    with Image.open(mask.parent / "confidence" / mask.name) as confidence:
+        assert confidence.mode == "L"
+
+
+def test_masks_that_are_there_are_kept_and_missing_ones_are_made(command, run):
+    assert command("masks", run, "--split", "holdout") == 0
+    kept, lost, *_ = sorted((run / "masks" / "holdout").glob("*.png"))
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    assert command("masks", run, "--split", "holdout") == 0
+    assert kept.stat().st_mtime_ns == before
+    assert lost.is_file()
+
+
+def test_evaluation_shows_three_gates_and_two_background_rules(command, run, capsys):
+    assert command("evaluate", run, "--split", "test", "--mean-over", "TUM,STR") == 0
+    metrics = json.loads((run / "eval" / "metrics.json").read_text())
+    assert set(metrics["results"]) == {"predicted", "oracle", "none"}
+    for rules in metrics["results"].values():
+        assert set(rules) == {"ignored", "counted"}
+        for figures in rules.values():
+            assert 0 <= figures["miou"] <= 1
+            assert {"fwiou", "dice", "biou_0.02", "biou_0.005"} <= set(figures)
+            two = [figures["per_class"][name]["iou"] for name in ("TUM", "STR")]
+            assert figures["miou[TUM,STR]"] == pytest.approx(sum(two) / 2)
+    oracle, honest = (metrics["results"][gate]["ignored"]["miou"] for gate in ("oracle", "predicted"))
+    assert oracle >= honest - 0.05
+    assert "uses the true mask" in capsys.readouterr().out
+    rows = list(csv.DictReader((run / "eval" / "images.csv").open()))
+    assert len(rows) == 6
+    assert all((run / row["prediction"]).is_file() for row in rows)
+
+
+def test_prediction_of_patches_and_a_slide_writes_everything_and_is_not_done_twice(
+    command, run, study, slide, tmp_path
+):
+    out = tmp_path / "out"
+    image = tmp_path / "plain.jpg"
+    Image.fromarray(np.full((40, 70, 3), 240, np.uint8)).save(image)
+    assert command("predict", run, slide, image, "--out", out) == 0
+    areas = json.loads((out / "slide" / "areas.json").read_text())
+    assert areas["mpp"] == pytest.approx(0.5)
+    assert list(areas["areas"]) == ["TUM", "STR", "LYM", "NEC"]
+    assert read_indices(out / "slide" / "mask.png").shape == (256, 320)
+    assert read_indices(out / "plain" / "mask.png").shape == (40, 70)
+    assert (out / "slide" / "overlay.png").stat().st_size > 1000
+    before = (out / "slide" / "mask.png").stat().st_mtime_ns
+    assert command("predict", run, slide, "--out", out) == 0
+    assert (out / "slide" / "mask.png").stat().st_mtime_ns == before
+
+
+def test_one_bad_input_among_many_is_listed_and_the_others_are_done(command, run, slide, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    assert command("predict", run, slide, bad, "--out", tmp_path / "out") == 3
+    assert (tmp_path / "out" / "slide" / "areas.json").is_file()
+    assert f"failed: {bad}" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_taxonomy_is_refused(command, run, tmp_path, capsys):
+    config = (run / "config.yaml").read_text()
+    fewer = config.replace("  - NEC\n", "").replace("  - Necrosis\n", "")
+    fewer = fewer.replace("  - - 153\n    - 0\n    - 255\n", "")
+    assert fewer != config
+    (run / "config.yaml").write_text(fewer)
+    assert command("evaluate", run, "--split", "test") == 2
+    error = capsys.readouterr().err
+    assert "does not fit bcss-wsss with 3 classes" in error
+
+
+def test_a_study_of_other_classes_is_refused(command, run, tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(4):
+        pixels = np.random.default_rng(index).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{index}.png")
+    (folder / "labels.csv").write_text("path,labels\n" + "".join(f"p{index}.png,{index % 2}1\n" for index in range(4)))
+    assert command("data", "import", "folder", folder, "--classes", "A,B", "--out", tmp_path / "other") == 0
+    assert command("evaluate", run, "--study", tmp_path / "other", "--split", "train") == 2
+    assert "evaluate on a study of the same classes" in capsys.readouterr().err
+
+
+def test_a_split_without_masks_is_refused(command, run, capsys):
+    assert command("evaluate", run, "--split", "train") == 2
+    assert "has no masks to compare with" in capsys.readouterr().err
+
+
+def test_a_mask_of_another_size_stops_evaluation_with_its_name(command, run, study, patches, tmp_path, capsys):
+    folder = shutil.copytree(patches, tmp_path / "patches")
+    assert command("data", "import", "bcss-wsss", folder, "--out", tmp_path / "copy") == 0
+    mask = sorted((folder / "test" / "mask").glob("*.png"))[0]
+    with Image.open(mask) as image:
+        image.crop((0, 0, 20, 20)).save(mask)
+    assert command("evaluate", run, "--study", tmp_path / "copy", "--split", "test") == 2
+    assert mask.name in capsys.readouterr().err
