@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,11 @@ from PIL import Image
 
 from histoproto.masks import read_indices
 from histoproto.taxonomy import BCSS_WSSS
+
+
+def rows_of(path):
+    with path.open() as handle:
+        return list(csv.DictReader(handle))
 
 
 @pytest.fixture
@@ -18,18 +24,18 @@ def run(trained, tmp_path):
 
 def test_training_masks_hold_only_labelled_classes(command, run):
     assert command("masks", run, "--split", "train") == 0
-    rows = list(csv.DictReader((run / "masks" / "train" / "manifest.csv").open()))
+    rows = rows_of(run / "masks" / "train" / "manifest.csv")
     assert rows
     for row in rows:
         digits = row["image"].rsplit("[", 1)[1][:4]
         allowed = {index for index, digit in enumerate(digits) if digit == "1"} | {4, 255}
-        assert set(np.unique(read_indices(row["mask"]))) <= allowed
+        assert set(np.unique(read_indices(Path(row["mask"])))) <= allowed
         assert row["gate"] == "labels"
 
 
 def test_masks_have_the_palette_and_a_confidence_beside_them(command, run):
-    assert command("masks", run, "--split", "holdout") == 0
-    mask = next((run / "masks" / "holdout").glob("*.png"))
+    assert command("masks", run, "--split", "val") == 0
+    mask = next((run / "masks" / "val").glob("*.png"))
     with Image.open(mask) as image:
         assert image.mode == "P"
         assert image.getpalette()[:15] == BCSS_WSSS.palette[:15]
@@ -38,11 +44,11 @@ def test_masks_have_the_palette_and_a_confidence_beside_them(command, run):
 
 
 def test_masks_that_are_there_are_kept_and_missing_ones_are_made(command, run):
-    assert command("masks", run, "--split", "holdout") == 0
-    kept, lost, *_ = sorted((run / "masks" / "holdout").glob("*.png"))
+    assert command("masks", run, "--split", "val") == 0
+    kept, lost, *_ = sorted((run / "masks" / "val").glob("*.png"))
     before = kept.stat().st_mtime_ns
     lost.unlink()
-    assert command("masks", run, "--split", "holdout") == 0
+    assert command("masks", run, "--split", "val") == 0
     assert kept.stat().st_mtime_ns == before
     assert lost.is_file()
 
@@ -61,7 +67,7 @@ def test_evaluation_shows_three_gates_and_two_background_rules(command, run, cap
     oracle, honest = (metrics["results"][gate]["ignored"]["miou"] for gate in ("oracle", "predicted"))
     assert oracle >= honest - 0.05
     assert "uses the true mask" in capsys.readouterr().out
-    rows = list(csv.DictReader((run / "eval" / "images.csv").open()))
+    rows = rows_of(run / "eval" / "images.csv")
     assert len(rows) == 6
     assert all((run / row["prediction"]).is_file() for row in rows)
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -19,7 +20,8 @@ def test_a_run_keeps_what_it_was_made_of(trained, study):
     assert len(record["gate"]["thresholds"]) == 4
     assert config["study"] == str(study)
     assert config["training"]["epochs"] == 2
-    rows = list(csv.DictReader((trained / "metrics.csv").open()))
+    with (trained / "metrics.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
     assert [row["epoch"] for row in rows] == ["1", "2"]
 
 
@@ -86,6 +88,17 @@ def test_a_run_folder_in_use_by_another_process_is_left_alone(command, study, tm
         assert command("train", "lpd", study, "--run", run) == 2
         other.communicate("")
     assert "is in use by another process" in capsys.readouterr().err
+
+
+def test_a_run_killed_before_its_gate_was_fitted_needs_only_the_gate(command, trained, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    gate = record.pop("gate")
+    (run / "run.json").write_text(json.dumps(record))
+    assert command("evaluate", run) == 2
+    assert f"go on with: histoproto train --resume {run}" in capsys.readouterr().err
+    assert command("train", "--resume", run) == 0
+    assert json.loads((run / "run.json").read_text())["gate"] == gate
 
 
 def test_choosing_by_masks_is_called_val_tuned(command, study, tmp_path):

@@ -189,17 +189,19 @@ def _show(metrics: dict[str, Any], run: Path, chosen: list[str]) -> None:
         return "n/a" if value is None else f"{value:.3f}"
 
     extra = [f"miou[{','.join(chosen)}]"] if chosen else []
-    table = Table(title=Text(f"{run}: {metrics['split']}, IoU per class"))
-    for column in ("gate", "background", "mIoU", *extra, *metrics["classes"], "Dice", "bIoU 2 %"):
-        table.add_column(Text(column), justify="left" if column in ("gate", "background") else "right")
+    caption = "oracle uses the true mask: an upper bound, never a result"
+    if chosen:
+        caption = f"mean*: over {', '.join(chosen)}; {caption}"
+    table = Table(title=Text(f"{metrics['split']}: IoU, and Dice and boundary IoU (2 %)"), caption=Text(caption))
+    for column in ("gate", "background", "mean", *(["mean*"] if chosen else []), *metrics["classes"], "Dice", "bIoU"):
+        table.add_column(Text(column), justify="left" if column in ("gate", "background") else "right", no_wrap=True)
     for gate, rules in metrics["results"].items():
         for rule, figures in rules.items():
             per_class = [figure(figures["per_class"][name]["iou"]) for name in metrics["classes"]]
             means = [figure(figures[key]) for key in ("miou", *extra)]
             tail = [figure(figures[key]) for key in ("dice", "biou_0.02")]
             style = "bold" if (gate, rule) == ("predicted", "ignored") else "dim" if gate == "oracle" else ""
-            note = f"{gate} (uses the true mask)" if gate == "oracle" else gate
-            table.add_row(note, rule, *means, *per_class, *tail, style=style)
+            table.add_row(gate, rule, *means, *per_class, *tail, style=style)
     console = Console()
     console.print(table)
     console.print(f"Next: histoproto report {run}", soft_wrap=True, markup=False, highlight=False)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ from histoproto.errors import ConfigError, RunError
 if TYPE_CHECKING:
     from histoproto.contracts import LoadedWeights, Method
     from histoproto.data.manifest import Study
+    from histoproto.data.patches import PatchDataset
     from histoproto.presets import RunSettings
     from histoproto.runs import RunFolder
 
@@ -124,23 +125,46 @@ def _choose(method: str, preset: str, settings_file: Path | None, flags: dict[tu
     return merge_settings(chosen, changes, Path("command line"))
 
 
+class _Prepared(NamedTuple):
+    """What training needs, loaded before anything is written, so that a wrong name leaves nothing behind."""
+
+    settings: "RunSettings"
+    study: "Study"
+    method: "Method"
+    weights: "list[LoadedWeights]"
+    training: "PatchDataset"
+    holdout: "PatchDataset"
+
+
+def _prepare(settings: "RunSettings", study: "Study") -> _Prepared:
+    import torch
+
+    from histoproto.data.patches import PatchDataset
+    from histoproto.wiring import build
+
+    torch.manual_seed(settings.seed)
+    method, weights = build(settings, study.taxonomy)
+    training = PatchDataset(study.split("train"), settings.patch_px)
+    holdout = PatchDataset(study.split(study.choosing_split), settings.patch_px)
+    return _Prepared(settings, study, method, weights, training, holdout)
+
+
 def _start(settings: "RunSettings", study_folder: Path, run: Path) -> tuple[Path, dict[str, Any]]:
     from histoproto.data.manifest import read_study
     from histoproto.runs import RunFolder
     from histoproto.training.launch import is_leader
     from histoproto.wiring import describe
 
-    study = read_study(study_folder)
     folder = RunFolder(run)
+    if is_leader() and folder.config_file.exists():
+        raise RunError(
+            f"{run} already holds a run; go on with it: histoproto train --resume {run}, or choose another folder"
+        )
+    prepared = _prepare(settings, read_study(study_folder))
     with _held(folder):
         if is_leader():
-            if folder.config_file.exists():
-                raise RunError(
-                    f"{run} already holds a run; go on with it: histoproto train --resume {run}, or choose another "
-                    "folder"
-                )
-            folder.write_config(describe(settings, study.taxonomy, study_folder.absolute()))
-        return run, _fit(folder, settings, study, resume=False)
+            folder.write_config(describe(settings, prepared.study.taxonomy, study_folder.absolute()))
+        return run, _fit(folder, prepared, resume=False)
 
 
 def _resume(run: Path) -> tuple[Path, dict[str, Any]]:
@@ -154,8 +178,9 @@ def _resume(run: Path) -> tuple[Path, dict[str, Any]]:
     study = read_study(Path(config["study"]))
     if study.taxonomy != Taxonomy.from_dict(config["taxonomy"]):
         raise RunError(f"{run} was trained with other classes than {study.folder} has; start a new run")
+    prepared = _prepare(read_settings(config, folder.config_file), study)
     with _held(folder):
-        return run, _fit(folder, read_settings(config, folder.config_file), study, resume=True)
+        return run, _fit(folder, prepared, resume=True)
 
 
 def _held(folder: "RunFolder") -> AbstractContextManager[None]:
@@ -165,31 +190,28 @@ def _held(folder: "RunFolder") -> AbstractContextManager[None]:
     return folder.in_use() if is_leader() else nullcontext()
 
 
-def _fit(folder: "RunFolder", settings: "RunSettings", study: "Study", *, resume: bool) -> dict[str, Any]:
+def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str, Any]:
     """Train and keep the record of it."""
-    import torch
-
-    from histoproto.data.patches import PatchDataset, collate
+    from histoproto.data.patches import collate
     from histoproto.inference.gate import fit_gate
     from histoproto.training.launch import is_leader
-    from histoproto.training.loop import fit
-    from histoproto.wiring import build, load_run
+    from histoproto.training.loop import ended_result, fit
+    from histoproto.wiring import load_run
 
+    settings, study = prepared.settings, prepared.study
     record = folder.read_record() if resume else {}
     if record and record["data_hash"] != study.data_hash():
         raise RunError(f"{study.folder} has changed since {folder.path} began; start a new run")
-    torch.manual_seed(settings.seed)
-    method, weights = build(settings, study.taxonomy)
-    training = PatchDataset(study.split("train"), settings.patch_px)
-    holdout = PatchDataset(study.split(study.choosing_split), settings.patch_px)
     if not record:
-        record = _first_record(settings, study, weights)
+        record = _first_record(settings, study, prepared.weights)
         if is_leader():
             folder.write_record(record)
-    result = fit(
-        method,
-        training,
-        holdout,
+    # a run killed after its last step, before its gate was fitted, only needs the gate
+    result = ended_result(folder, settings.training) if resume and "gate" not in record else None
+    result = result or fit(
+        prepared.method,
+        prepared.training,
+        prepared.holdout,
         settings=settings.training,
         augment=settings.augment,
         run=folder,
@@ -203,7 +225,7 @@ def _fit(folder: "RunFolder", settings: "RunSettings", study: "Study", *, resume
     record |= {"stopped": result.stopped, "best_epoch": result.best_epoch, "seconds": result.seconds}
     if result.stopped != "interrupted":
         trained = load_run(folder.path).method
-        patches = (holdout[index] for index in range(len(holdout)))
+        patches = (prepared.holdout[index] for index in range(len(prepared.holdout)))
         record["gate"] = fit_gate(trained, patches, settings.inference).to_dict()
     folder.write_record(record)
     return record

@@ -25,6 +25,7 @@ from histoproto.training.augment import augment as vary
 from histoproto.training.batches import Collate, LabelledBatch, as_images, length, read_batches
 from histoproto.training.checkpoint import (
     TrainState,
+    find_checkpoint,
     load_optimizer_tensors,
     load_state,
     load_weights,
@@ -174,6 +175,19 @@ def fit(
             _ended(state, settings) or "interrupted",
             round(state.seconds, 3),
         )
+
+
+def ended_result(run: RunFolder, settings: TrainSettings) -> FitResult | None:
+    """Return how a run's training ended, or None if there is something left to train.
+
+    Raises:
+        RunError: if the checkpoint cannot be read.
+    """
+    if find_checkpoint(run.checkpoint("last")) is None:
+        return None
+    state = load_state(run.checkpoint("last"))
+    ended = _ended(state, settings)
+    return FitResult(state.best_epoch, state.best_figure, ended, round(state.seconds, 3)) if ended else None
 
 
 def _train(
