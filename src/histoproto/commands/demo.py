@@ -20,7 +20,7 @@ class DemoSize(NamedTuple):
     epochs: int
 
 
-FULL = DemoSize(train=560, val=64, test=64, slide_px=1536, epochs=14)
+FULL = DemoSize(train=640, val=64, test=64, slide_px=1536, epochs=18)
 TINY = DemoSize(train=96, val=24, test=24, slide_px=768, epochs=2)
 """Runs the whole road in a minute; too short to learn much."""
 
