@@ -9,36 +9,34 @@ from collections.abc import Sequence
 import cyclopts
 
 from histoproto import __version__
+from histoproto.commands.data_check import data_check
+from histoproto.commands.data_import import data_import
+from histoproto.commands.data_phantom import data_phantom
+from histoproto.commands.demo import demo
+from histoproto.commands.doctor import doctor
+from histoproto.commands.evaluate import evaluate
+from histoproto.commands.make_masks import masks
+from histoproto.commands.predict import predict
+from histoproto.commands.report import report
+from histoproto.commands.train import train
 from histoproto.errors import HistoprotoError
 
 app = cyclopts.App(
     name="histoproto",
     version=__version__,
-    help="From tissue labels on patches to a tissue map of the slide.",
-    help_epilogue="Start with `histoproto demo`, or with your own patches: `histoproto data import --help`.",
+    help="From tissue labels on patches to a tissue map of the slide.\n\n"
+    "See the whole road with histoproto demo; begin with your own patches at histoproto data import --help.",
     result_action="return_value",
 )
 data = cyclopts.App(name="data", help="Import, check and make data.")
 app.command(data)
 
-COMMANDS = {
-    "doctor": "doctor:doctor",
-    "demo": "demo:demo",
-    "train": "train:train",
-    "masks": "make_masks:masks",
-    "evaluate": "evaluate:evaluate",
-    "predict": "predict:predict",
-    "report": "report:report",
-}
-DATA_COMMANDS = {
-    "import": "data_import:data_import",
-    "check": "data_check:data_check",
-    "phantom": "data_phantom:data_phantom",
-}
-for verb, target in COMMANDS.items():
-    app.command(f"histoproto.commands.{target}", name=verb)
-for verb, target in DATA_COMMANDS.items():
-    data.command(f"histoproto.commands.{target}", name=verb)
+# Each verb's module imports what is heavy only when it is called, so that help never waits for torch.
+for verb in (doctor, demo, train, masks, evaluate, predict, report):
+    app.command(verb)
+data.command(data_import, name="import")
+data.command(data_check, name="check")
+data.command(data_phantom, name="phantom")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -55,7 +55,7 @@ def train(
         resume: run folder to go on with; takes no other argument.
         preset: corrected (every known defect repaired), paper, or released (the authors' code).
         seed: of weights, order of patches and augmentation.
-        backbone: small-conv, mobilenet-v2, mit-b0 .. mit-b5, or timm:<model>.
+        backbone: small-conv, mobilenet-v2, mit-b0 .. mit-b5, or timm:MODEL.
         weights: start of the backbone: a file, a folder, hf:org/name@revision, or none.
         encoder: frozen encoder of the similarity loss: self (moving average of the backbone) or none.
         prototypes: prototypes per class.
