@@ -181,6 +181,7 @@ def _write_metrics(trained: "Run", metrics: dict[str, Any]) -> None:
 
 
 def _show(metrics: dict[str, Any], run: Path, chosen: list[str]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -192,7 +193,8 @@ def _show(metrics: dict[str, Any], run: Path, chosen: list[str]) -> None:
     caption = "oracle uses the true mask: an upper bound, never a result"
     if chosen:
         caption = f"mean*: over {', '.join(chosen)}; {caption}"
-    table = Table(title=Text(f"{metrics['split']}: IoU, and Dice and boundary IoU (2 %)"), caption=Text(caption))
+    title = Text(f"{metrics['split']}: IoU, and Dice and boundary IoU (2 %)")
+    table = Table(title=title, caption=Text(caption), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("gate", "background", "mean", *(["mean*"] if chosen else []), *metrics["classes"], "Dice", "bIoU"):
         table.add_column(Text(column), justify="left" if column in ("gate", "background") else "right", no_wrap=True)
     for gate, rules in metrics["results"].items():
