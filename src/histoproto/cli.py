@@ -1,6 +1,7 @@
 """The command line: lazy verbs, one-line errors, exit codes.
 
-Exit codes: 0 done, 1 bug (traceback), 2 user or data error (one line), 3 partly done.
+Exit codes: 0 done, 1 bug (traceback), 2 user or data error (one line), 3 partly done,
+130 interrupted.
 """
 
 import sys
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HistoprotoError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted; nothing that was finished is lost", file=sys.stderr)
+        sys.exit(130)
     except cyclopts.CycloptsError as error:
         print(f"UsageError: {error}", file=sys.stderr)
         sys.exit(2)

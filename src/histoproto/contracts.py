@@ -31,9 +31,14 @@ class ClassMaps:
     """What a method sees in a batch of images, before any decision which classes are present."""
 
     maps: Float[Tensor, "batch classes height width"]
-    """Fused class evidence per pixel at the finest used level's resolution, logits (any range)."""
-    scores: Float[Tensor, "batch classes"]
-    """Image-level class evidence, logits; ``sigmoid(scores)`` is the probability that a class is present."""
+    """Class evidence per place, any range; the strongest allowed class wins."""
+    score_maps: Float[Tensor, "batch classes _height _width"]
+    """Logits per place whose mean over a training patch is that patch's class score."""
+
+    @property
+    def scores(self) -> Float[Tensor, "batch classes"]:
+        """Image-level logits; their sigmoid is the probability that a class is present."""
+        return self.score_maps.mean((-2, -1))
 
 
 class Method(nn.Module, ABC):

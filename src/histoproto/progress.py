@@ -19,7 +19,7 @@ Advance = Callable[[int], None]
 
 
 def make_progress(*columns: str) -> Progress:
-    """Return a bar on standard error (so that ``--json`` output stays clean); columns are rich templates."""
+    """Return a bar on standard error, nothing where that is no terminal; columns are rich templates."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -29,7 +29,7 @@ def make_progress(*columns: str) -> Progress:
         TimeRemainingColumn(),
         *(TextColumn(column) for column in columns),
         console=Console(file=sys.stderr),
-        transient=not sys.stderr.isatty(),
+        disable=not sys.stderr.isatty(),
     )
 
 

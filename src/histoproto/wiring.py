@@ -51,6 +51,8 @@ def build(settings: RunSettings, taxonomy: Taxonomy) -> Built:
     """
     if settings.method not in METHODS:
         raise ConfigError(f"unknown method {settings.method!r}; there is {', '.join(METHODS)}")
+    if settings.inference.background == "unlikely" and settings.model.form != "released":
+        raise ConfigError("inference.background unlikely needs maps in [0, 1], which form released gives; use white")
     chosen = settings.backbone
     normalise = Normalise(chosen.mean, chosen.std, chosen.order, chosen.zoom)
     options = {"frozen_levels": chosen.frozen_levels} if chosen.frozen_levels else {}

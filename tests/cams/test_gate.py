@@ -32,6 +32,13 @@ def test_the_strongest_class_is_allowed_even_below_its_threshold():
     assert allowed.tolist() == [[False, True, False]]
 
 
+@pytest.mark.parametrize("patches", [1, 3, 5, 20, 21, 22, 41, 50])
+def test_at_least_the_stated_share_is_kept_however_few_the_patches(patches):
+    scores = torch.linspace(-9, -1, patches)[:, None]
+    threshold = sensitive_thresholds(scores, torch.ones(patches, 1), 0.95)
+    assert (scores >= threshold).float().mean().item() >= 0.95
+
+
 def test_thresholds_keep_the_stated_share_of_positives_and_never_exceed_one_half():
     scores = torch.stack([torch.linspace(-10, -1, 100), torch.linspace(1, 9, 100), torch.randn(100)], dim=1)
     labels = torch.ones(100, 3)

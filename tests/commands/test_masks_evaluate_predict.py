@@ -90,6 +90,52 @@ def test_prediction_of_patches_and_a_slide_writes_everything_and_is_not_done_twi
     assert (out / "slide" / "mask.png").stat().st_mtime_ns == before
 
 
+def test_a_prediction_made_in_another_way_or_damaged_is_made_again(command, run, slide, tmp_path):
+    out = tmp_path / "out"
+    bare = tmp_path / "bare.tif"
+    with Image.open(slide) as image:
+        image.convert("RGB").save(bare)
+    assert command("predict", run, bare, "--out", out, "--assume-mpp", "0.5") == 0
+    assert command("predict", run, bare, "--out", out, "--assume-mpp", "0.25") == 0
+    areas = json.loads((out / "bare" / "areas.json").read_text())
+    assert areas["mpp"] == pytest.approx(0.5)  # the training patches', at which the finer image is now read
+    assert areas["width_px"] == 160
+    (out / "bare" / "areas.json").write_text("{")
+    assert command("predict", run, bare, "--out", out, "--assume-mpp", "0.25") == 0
+    assert json.loads((out / "bare" / "areas.json").read_text())["width_px"] == 160
+
+
+def test_what_was_taken_for_granted_is_said(command, run, tmp_path, capsys):
+    grey = tmp_path / "grey.png"
+    Image.fromarray(np.full((40, 40), 128, np.uint8)).save(grey)
+    assert command("predict", run, grey, "--out", tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    assert "converted from L to RGB" in shown
+    assert "taken at those of the training patches" in shown
+
+
+def test_two_patches_of_one_name_keep_their_own_masks(command, run, tmp_path):
+    folder = tmp_path / "images"
+    rows = []
+    for index, digits in enumerate(("1000", "0100", "0010", "0001")):
+        place = folder / f"s{index}" / "4.png"
+        place.parent.mkdir(parents=True)
+        pixels = np.random.default_rng(index).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place)
+        rows.append(f"s{index}/4.png,{digits},train,g{index}")
+    (folder / "labels.csv").write_text("path,labels,split,group\n" + "\n".join(rows) + "\n")
+    study = tmp_path / "study"
+    assert command("data", "import", "folder", folder, "--classes", "TUM,STR,LYM,NEC", "--out", study) == 0
+    config = (run / "config.yaml").read_text().splitlines()
+    changed = [f"study: {study}" if line.startswith("study:") else line for line in config]
+    (run / "config.yaml").write_text("\n".join(changed))
+    assert command("masks", run, "--split", "train") == 0
+    rows = rows_of(run / "masks" / "train" / "manifest.csv")
+    assert len({row["mask"] for row in rows}) == 4
+    for row in rows:
+        assert set(np.unique(read_indices(Path(row["mask"])))) <= {int(Path(row["image"]).parent.name[1]), 4, 255}
+
+
 def test_one_bad_input_among_many_is_listed_and_the_others_are_done(command, run, slide, tmp_path, capsys):
     bad = tmp_path / "bad.png"
     bad.write_text("no image")

@@ -44,6 +44,7 @@ def test_no_pickle_is_written(trained):
         (("train", "--resume", "{trained}"), "is finished (2 epochs)"),
         (("train", "--resume", "{new}"), "is no run folder"),
         (("train", "lpd", "{study}", "--resume", "{trained}"), "--resume takes the run folder alone"),
+        (("train", "--resume", "{trained}", "--epochs", "9"), "--resume takes the run folder alone"),
         (("train", "lpd", "{study}", "--run", "{new}", "--weights", "gone.pth", "--backbone", "mit-b0"), "gone.pth"),
     ],
 )
@@ -99,6 +100,20 @@ def test_a_run_killed_before_its_gate_was_fitted_needs_only_the_gate(command, tr
     assert f"go on with: histoproto train --resume {run}" in capsys.readouterr().err
     assert command("train", "--resume", run) == 0
     assert json.loads((run / "run.json").read_text())["gate"] == gate
+
+
+def test_a_run_stopped_before_its_first_checkpoint_can_be_resumed(command, trained, study, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(trained / "config.yaml", run)
+    assert command("train", "--resume", run) == 0
+    name = "checkpoints/last/model.safetensors"
+    assert (run / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_training_that_ends_within_the_warm_up_says_so(command, study, tmp_path, capsys):
+    assert command("train", "lpd", study, "--run", tmp_path / "run", "--epochs", 1, "--batch", 16) == 0
+    assert "only the class loss is trained" in capsys.readouterr().err
 
 
 def test_choosing_by_masks_is_called_val_tuned(command, study, tmp_path):

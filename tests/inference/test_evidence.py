@@ -95,9 +95,11 @@ def test_a_class_outside_the_gate_never_appears(method):
     assert strongest in mask.unique().tolist()
 
 
-def test_confidence_is_the_winner_s_share_and_zero_where_nothing_is_allowed():
+def test_confidence_is_the_winner_s_share_and_zero_where_undecided():
     maps = torch.tensor([[[0.0, 5.0]], [[0.0, 0.0]]])
     present = torch.tensor([[[True, False]], [[True, False]]])
     decision = decide(maps, present)
-    assert decision.confidence.tolist() == [[0.5, 0.0]]
     assert decision.mask.tolist() == [[255, 255]]
+    assert decision.confidence.tolist() == [[0.0, 0.0]]
+    single = decide(torch.tensor([[[0.0]], [[1.0]]]), torch.tensor([True, True]))
+    assert single.confidence.item() == pytest.approx(1 / (1 + torch.e**-1), rel=1e-4)

@@ -104,9 +104,14 @@ def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_halves():
     torch.testing.assert_close(whole, torch.stack(halves).mean())
 
 
-def test_the_score_is_the_mean_of_the_class_map():
-    maps = make().eval().class_maps(batch()[0])
-    torch.testing.assert_close(maps.scores, maps.maps.mean((-2, -1)), atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("form", ["corrected", "released"])
+def test_the_score_is_a_logit_and_the_mean_of_its_map(form):
+    maps = make(form=form).eval().class_maps(batch()[0])
+    torch.testing.assert_close(maps.scores, maps.score_maps.mean((-2, -1)))
+    assert maps.score_maps.abs().max() > 1 or maps.score_maps.min() < 0
+    if form == "released":
+        assert maps.maps.min() >= 0
+        assert maps.maps.max() <= 1.01
 
 
 def test_class_maps_have_the_size_of_the_finest_level_that_counts():

@@ -150,7 +150,7 @@ def test_workers_and_saves_do_not_change_the_result(uninterrupted, tmp_path):
 
 
 def test_a_finished_run_cannot_be_resumed(uninterrupted):
-    with pytest.raises(RunError, match=r"is finished \(3 epochs\); to train longer start a new run or raise --epochs"):
+    with pytest.raises(RunError, match=r"is finished \(3 epochs\); to train longer start a new run"):
         train(uninterrupted[0], resume=True)
 
 
@@ -228,7 +228,7 @@ def test_training_stops_early_when_the_figure_no_longer_improves(tmp_path):
     assert (result.stopped, result.best_epoch, result.best_figure) == ("early", 2, 0.5)
     assert [row["validation_masks"] for row in rows(tmp_path)] == ["0.3", "0.5", "0.4", "0.5", "0.45"]
     assert "holdout_loss" in rows(tmp_path)[0]
-    with pytest.raises(RunError, match=r"is finished \(5 epochs\); .* raise --patience"):
+    with pytest.raises(RunError, match=r"is finished \(5 epochs, stopped early\); .* start a new run"):
         train(tmp_path, epochs=9, patience=3, resume=True)
 
 

@@ -20,7 +20,7 @@ def local_scores(
     is shorter than the window is averaged whole.
 
     Args:
-        maps: class maps whose mean over a training patch is its score (a logit).
+        maps: score maps, whose mean over a training patch is its score (a logit).
         window_px: side of the training patches, in pixels of the maps.
     """
     height, width = maps.shape[-2:]
@@ -62,5 +62,5 @@ def sensitive_thresholds(
     for index in range(scores.shape[1]):
         positive = scores[labels[:, index] > 0, index]
         if len(positive):
-            thresholds[index] = torch.quantile(positive, 1 - sensitivity).clamp(max=0.0)
+            thresholds[index] = torch.quantile(positive, 1 - sensitivity, interpolation="lower").clamp(max=0.0)
     return thresholds

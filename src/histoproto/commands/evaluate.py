@@ -93,21 +93,24 @@ def _evaluate(trained: "Run", gate: "Gate", records: "list[PatchRecord]", split:
     from histoproto.formats.confidence import write_confidence
     from histoproto.inference.evaluation import evaluate_records
     from histoproto.masks import write_mask
+    from histoproto.naming import unique_names
     from histoproto.progress import progress_bar
 
     folder = trained.folder.path / "eval"
+    paths = [record.path for record in records]
+    names = dict(zip(paths, unique_names(paths), strict=True))
     rows: list[dict[str, Any]] = []
 
     with progress_bar(f"Evaluating {split}", len(records)) as advance:
 
         def keep(result: "ImageResult") -> None:
-            stem = result.record.path.stem
-            mask, confidence = folder / "masks" / f"{stem}.png", folder / "confidence" / f"{stem}.png"
+            name = names[result.record.path]
+            mask, confidence = folder / "masks" / f"{name}.png", folder / "confidence" / f"{name}.png"
             write_mask(mask, result.decision.mask.numpy(), trained.taxonomy)
             write_confidence(confidence, result.decision.confidence.numpy())
             rows.append(
                 {
-                    "name": stem,
+                    "name": name,
                     "image": result.record.path,
                     "truth": result.record.mask,
                     "prediction": mask.relative_to(trained.folder.path),
@@ -120,7 +123,7 @@ def _evaluate(trained: "Run", gate: "Gate", records: "list[PatchRecord]", split:
         inference = trained.settings.inference
         evaluation = evaluate_records(trained.method, records, trained.taxonomy, gate, inference, keep)
     _write_rows(folder / "images.csv", rows)
-    _write_prototypes(trained, records[:PROTOTYPE_EXAMPLES])
+    _write_prototypes(trained, [record.path for record in records[:PROTOTYPE_EXAMPLES]])
     return {
         "schema": SCHEMA,
         "split": split,
@@ -143,29 +146,30 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _write_prototypes(trained: "Run", records: "list[PatchRecord]") -> None:
+def _write_prototypes(trained: "Run", images: list[Path]) -> None:
     """Keep each prototype's activation on a few images as grey pictures."""
     import torch
 
     from histoproto.atomic import write_json
     from histoproto.formats.confidence import write_confidence
     from histoproto.images import read_rgb
+    from histoproto.naming import unique_names
 
     folder = trained.folder.path / "eval" / "prototypes"
     entries = []
-    for record in records:
-        rgb = read_rgb(record.path)
+    for path, stem in zip(images, unique_names(images), strict=True):
+        rgb = read_rgb(path)
         image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
         with torch.inference_mode():
             maps = trained.method.prototype_maps(image)[0]  # (T, h, w), in [-1, 1]
         owners = [c for c, count in enumerate(trained.method.counts) for _ in range(count)]
         for index, (owner, activation) in enumerate(zip(owners, maps, strict=True)):
-            file = folder / f"{record.path.stem}.{index:02d}.png"
+            file = folder / f"{stem}.{index:02d}.png"
             write_confidence(file, ((activation + 1) / 2).clamp(0, 1).numpy())
             name = trained.taxonomy.classes[owner]
             entries.append(
                 {
-                    "image": str(record.path),
+                    "image": str(path),
                     "class": name,
                     "prototype": index,
                     "file": str(file.relative_to(folder.parent)),

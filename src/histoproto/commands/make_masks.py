@@ -57,12 +57,18 @@ def _begin(folder: Path, trained: "Run", checkpoint: str) -> None:
     """Keep masks of this very checkpoint, remove those of another."""
     import hashlib
     import shutil
+    from dataclasses import asdict
 
     from histoproto.atomic import write_json
 
     weights = trained.folder.checkpoint(checkpoint) / "model.safetensors"
     with weights.open("rb") as handle:
-        source = {"checkpoint": checkpoint, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
+        source = {
+            "checkpoint": checkpoint,
+            "sha256": hashlib.file_digest(handle, "sha256").hexdigest(),
+            "gate": trained.folder.read_record()["gate"],
+            "inference": asdict(trained.settings.inference),
+        }
     stamp = folder / "source.json"
     if stamp.is_file() and json_text.loads(stamp.read_text(encoding="utf-8")) == source:
         return
@@ -79,13 +85,14 @@ def _write_all(trained: "Run", gate: "Gate", records: "list[PatchRecord]", folde
     from histoproto.atomic import replacing
     from histoproto.formats.confidence import write_confidence
     from histoproto.masks import read_indices, write_mask
+    from histoproto.naming import unique_names
     from histoproto.progress import progress_bar
 
     counts = np.zeros(256, dtype=np.int64)
     rows: list[dict[str, Any]] = []
     with progress_bar("Writing masks", len(records)) as advance:
-        for record in records:
-            mask, confidence = folder / f"{record.path.stem}.png", folder / "confidence" / f"{record.path.stem}.png"
+        for record, name in zip(records, unique_names([record.path for record in records]), strict=True):
+            mask, confidence = folder / f"{name}.png", folder / "confidence" / f"{name}.png"
             if not mask.is_file() or not confidence.is_file():
                 decision = _decide(trained, gate, record)
                 write_confidence(confidence, decision.confidence.numpy())

@@ -13,14 +13,13 @@ from histoproto.images import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from histoproto.contracts import SlideReader
     from histoproto.inference.gate import Gate
-    from histoproto.progress import Advance
     from histoproto.slides.pages import PagedReader
     from histoproto.wiring import Run
 
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu")
 LARGEST_PX = 150_000_000
 """Pixels at the run's resolution whose maps fit into memory at once."""
-OVERLAY_LONGEST_PX = 2048
+OUTPUTS = ("mask.png", "confidence.png", "overlay.png", "areas.json")
 PARTLY_DONE = 3
 
 
@@ -53,27 +52,22 @@ def predict(
         0; 3 if some inputs failed, which are listed.
     """
     from histoproto.inference.gate import Gate
-    from histoproto.progress import progress_bar
+    from histoproto.naming import unique_names
     from histoproto.wiring import load_run
 
     files = _files(inputs)
     trained = load_run(run, checkpoint)
     gate = Gate.from_record(trained.folder.read_record(), str(run))
-    weights = _sha256(trained.folder.checkpoint(checkpoint) / "model.safetensors")
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for number, (file, name) in enumerate(zip(files, _names(files), strict=True), start=1):
-        stamp = {"file": file.name, "bytes": file.stat().st_size, "checkpoint_sha256": weights}
-        folder = out / name
-        with progress_bar(f"{file.name} ({number} of {len(files)})", 1) as advance:
-            try:
-                done[name] = _finished(folder, stamp) or _predict(
-                    trained, gate, file, folder, stamp, assume_mpp, advance
-                )
-            except HistoprotoError as error:
-                if len(files) == 1:
-                    raise
-                failed[str(file)] = str(error)
+    for file, name in zip(files, unique_names(files), strict=True):
+        stamp = _stamp(file, trained, gate, checkpoint, assume_mpp)
+        try:
+            done[name] = _finished(out / name, stamp) or _predict(trained, gate, file, out / name, stamp, assume_mpp)
+        except HistoprotoError as error:
+            if len(files) == 1:
+                raise
+            failed[str(file)] = str(error)
     if json:
         sys.stdout.write(json_text.dumps({"done": done, "failed": failed}, indent=2) + "\n")
     else:
@@ -102,25 +96,33 @@ def _files(inputs: list[Path]) -> list[Path]:
     return files
 
 
-def _names(files: list[Path]) -> list[str]:
-    """Return one folder name per input: its stem, with its suffix where two share a stem."""
-    stems = [file.stem for file in files]
-    return [file.stem if stems.count(file.stem) == 1 else file.name.replace(".", "_") for file in files]
-
-
-def _sha256(path: Path) -> str:
+def _stamp(file: Path, trained: "Run", gate: "Gate", checkpoint: str, assume_mpp: float | None) -> dict[str, Any]:
+    """Return everything that a result depends on; a result with another stamp is made anew."""
     import hashlib
+    from dataclasses import asdict
 
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    state = file.stat()
+    with (trained.folder.checkpoint(checkpoint) / "model.safetensors").open("rb") as handle:
+        weights = hashlib.file_digest(handle, "sha256").hexdigest()
+    return {
+        "file": str(file.absolute()),
+        "bytes": state.st_size,
+        "modified_ns": state.st_mtime_ns,
+        "assume_mpp": assume_mpp,
+        "checkpoint_sha256": weights,
+        "gate": gate.to_dict(),
+        "inference": asdict(trained.settings.inference),
+    }
 
 
 def _finished(folder: Path, stamp: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the areas of an input that this very checkpoint has predicted; areas.json is written last."""
-    file = folder / "areas.json"
-    if not file.is_file():
+    """Return the areas of an input whose results are all there and were made in the same way."""
+    if not all((folder / name).is_file() for name in OUTPUTS):
         return None
-    content: dict[str, Any] = json_text.loads(file.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = json_text.loads((folder / "areas.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # damaged: make it again
     return content if content.get("source") == stamp else None
 
 
@@ -131,7 +133,6 @@ def _predict(
     folder: Path,
     stamp: dict[str, Any],
     assume_mpp: float | None,
-    advance: "Advance",
 ) -> dict[str, Any]:
     from histoproto.atomic import write_json
     from histoproto.contracts import Region
@@ -139,12 +140,15 @@ def _predict(
     from histoproto.formats.confidence import write_confidence
     from histoproto.formats.overlay import write_overlay
     from histoproto.inference.decision import background_of, decide, predicted_classes
-    from histoproto.inference.evidence import evidence_by_tiles, evidence_of
+    from histoproto.inference.evidence import evidence_by_tiles, evidence_of, tile_count
     from histoproto.masks import write_mask
+    from histoproto.progress import progress_bar
     from histoproto.slides.reader import open_image
 
     settings = trained.settings.inference
-    reader = _at_training_mpp(open_image(file, assume_mpp=assume_mpp), trained.folder.read_record().get("mpp"))
+    source = open_image(file, assume_mpp=assume_mpp)
+    notes = _notes(source)
+    reader = _at_training_mpp(source, trained.folder.read_record().get("mpp"))
     try:
         if reader.width_px * reader.height_px > LARGEST_PX:
             raise DataError(
@@ -153,7 +157,8 @@ def _predict(
             )
         rgb = reader.read(Region(0, 0, reader.width_px, reader.height_px))
         if max(rgb.shape[:2]) > settings.tile_px:
-            evidence = evidence_by_tiles(trained.method, reader, gate.window_px, settings, lambda _count: None)
+            with progress_bar(f"Tiles of {file.name}", tile_count(reader, settings)) as advance:
+                evidence = evidence_by_tiles(trained.method, reader, gate.window_px, settings, advance)
         else:
             evidence = evidence_of(trained.method, rgb, gate.window_px, settings)
     finally:
@@ -169,11 +174,11 @@ def _predict(
         "width_px": reader.width_px,
         "height_px": reader.height_px,
         "mpp": reader.mpp,
+        "notes": notes,
         "areas": class_areas(mask, trained.taxonomy, reader.mpp),
         "source": stamp,
     }
-    write_json(folder / "areas.json", content)
-    advance(1)
+    write_json(folder / "areas.json", content)  # last: it says that the others are complete
     return content
 
 
@@ -193,6 +198,19 @@ def _at_training_mpp(reader: "PagedReader", training_mpp: float | None) -> "Slid
     return reader if training_mpp is None else at_mpp(reader, training_mpp)
 
 
+def _notes(source: "PagedReader") -> list[str]:
+    """Return what was taken for granted or changed when the image was read."""
+    from histoproto.slides.flat import FlatReader
+
+    notes = []
+    if isinstance(source, FlatReader):
+        if source.converted_from:
+            notes.append(f"converted from {source.converted_from} to RGB")
+        if source.mpp is None:
+            notes.append("does not say its microns per pixel: taken at those of the training patches")
+    return notes
+
+
 def _show(done: dict[str, Any], failed: dict[str, str], out: Path, run: Path) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -208,6 +226,13 @@ def _show(done: dict[str, Any], failed: dict[str, str], out: Path, run: Path) ->
             cells = [_cell(content["areas"][entry]) for entry in classes]
             table.add_row(Text(name), *cells)
         console.print(table)
+    by_note: dict[str, list[str]] = {}
+    for name, content in done.items():
+        for note in content["notes"]:
+            by_note.setdefault(note, []).append(name)
+    for note, names in by_note.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        console.print(f"Note: {names[0]}{others}: {note}.", soft_wrap=True, markup=False, highlight=False)
     for file, reason in failed.items():
         console.print(f"failed: {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"Next: look at {out}/*/overlay.png, or: histoproto report {run}", soft_wrap=True, highlight=False)

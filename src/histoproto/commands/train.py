@@ -29,8 +29,8 @@ def train(
     *,
     run: Path | None = None,
     resume: Path | None = None,
-    preset: str = "corrected",
-    seed: int = 0,
+    preset: str | None = None,
+    seed: int | None = None,
     backbone: str | None = None,
     weights: str | None = None,
     encoder: str | None = None,
@@ -54,7 +54,8 @@ def train(
         run: new folder for everything the run makes.
         resume: run folder to go on with; takes no other argument.
         preset: corrected (every known defect repaired), paper, or released (the authors' code).
-        seed: of weights, order of patches and augmentation.
+            [default: corrected]
+        seed: of weights, order of patches and augmentation. [default: 0]
         backbone: small-conv, mobilenet-v2, mit-b0 .. mit-b5, or timm:MODEL.
         weights: start of the backbone: a file, a folder, hf:org/name@revision, or none.
         encoder: frozen encoder of the similarity loss: self (moving average of the backbone) or none.
@@ -72,14 +73,18 @@ def train(
         0 when trained, 130 when interrupted (resumable).
     """
     if resume is not None:
-        if method or study or run:
-            raise ConfigError("--resume takes the run folder alone: histoproto train --resume runs/lpd")
+        others = (method, study, run, backbone, weights, encoder, prototypes, epochs, batch, lr, patch_px, choose_by)
+        if any(value is not None for value in (*others, preset, seed, settings)):
+            raise ConfigError(
+                "--resume takes the run folder alone, since the run's settings stand: "
+                "histoproto train --resume runs/lpd"
+            )
         return _report(*_resume(resume), json=json)
     if method is None or study is None or run is None:
         raise ConfigError("name a method, a study and a run folder: histoproto train lpd study --run runs/lpd")
     chosen = _choose(
         method,
-        preset,
+        preset or "corrected",
         settings,
         {
             ("seed",): seed,
@@ -206,6 +211,8 @@ def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str,
         record = _first_record(settings, study, prepared.weights)
         if is_leader():
             folder.write_record(record)
+    if not resume:
+        _warn_about_warm_up(settings, len(prepared.training))
     # a run killed after its last step, before its gate was fitted, only needs the gate
     result = ended_result(folder, settings.training) if resume and "gate" not in record else None
     result = result or fit(
@@ -229,6 +236,22 @@ def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str,
         record["gate"] = fit_gate(trained, patches, settings.inference).to_dict()
     folder.write_record(record)
     return record
+
+
+def _warn_about_warm_up(settings: "RunSettings", patches: int) -> None:
+    """Say so if training ends before all terms of the loss have begun."""
+    from rich.console import Console
+
+    from histoproto.training.launch import is_leader
+
+    steps = settings.training.epochs * max(1, patches // settings.training.batch)
+    if steps <= settings.model.warmup_steps and is_leader():
+        Console(stderr=True).print(
+            f"Note: {steps} steps end within the warm-up of {settings.model.warmup_steps}, so only the class loss is "
+            "trained; raise --epochs, or lower model.warmup_steps with --settings",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _judge(settings: "RunSettings", study: "Study") -> Callable[["Method"], float]:

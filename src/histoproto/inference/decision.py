@@ -10,7 +10,7 @@ from torch import Tensor
 
 from histoproto.cams.background import unlikely_background, white_background
 from histoproto.cams.gate import allowed_classes
-from histoproto.cams.pseudo_mask import pseudo_mask
+from histoproto.cams.pseudo_mask import UNDECIDED, pseudo_mask
 from histoproto.inference.evidence import Evidence
 from histoproto.inference.gate import Gate
 from histoproto.inference.settings import Background
@@ -22,7 +22,7 @@ class Decision(NamedTuple):
     mask: UInt8[Tensor, "height width"]
     """Class indices, ``classes`` where background, 255 where undecided."""
     confidence: Float[Tensor, "height width"]
-    """Soft-max share of the winner among the allowed classes, 0..1; 0 where undecided."""
+    """Soft-max share of the strongest allowed class, 0..1, also where background covers it; 0 where undecided."""
 
 
 def predicted_classes(evidence: Evidence, gate: Gate) -> Bool[Tensor, "classes height width"]:
@@ -45,7 +45,7 @@ def decide(
     mask = pseudo_mask(maps[None], present[None], None if background is None else background[None])[0]
     allowed = present if present.ndim == 3 else present[:, None, None].expand_as(maps)
     share = maps.masked_fill(~allowed, torch.finfo(maps.dtype).min).softmax(0).amax(0)
-    return Decision(mask, share.where(allowed.any(0), torch.zeros_like(share)))
+    return Decision(mask, share.masked_fill(mask == UNDECIDED, 0.0))
 
 
 def background_of(

@@ -56,7 +56,7 @@ def evidence_of(method: Method, rgb: NDArray[np.uint8], window_px: int, settings
     if max(rgb.shape[:2]) > settings.tile_px:
         return evidence_by_tiles(method, ArrayReader(rgb), window_px, settings, lambda _count: None)
     image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
-    return _with_scores(_maps(method, image, settings)[0], window_px)
+    return _with_scores(_both_maps(method, image, settings)[0], window_px)
 
 
 def evidence_by_tiles(
@@ -76,7 +76,7 @@ def evidence_by_tiles(
     """
     bands = map_tiles(
         reader,
-        lambda images: _maps(method, torch.from_numpy(images), settings).numpy(),
+        lambda images: _both_maps(method, torch.from_numpy(images), settings).numpy(),
         tile_px=settings.tile_px,
         overlap_px=settings.overlap_px,
         align_px=COARSEST_STRIDE_PX,
@@ -93,20 +93,24 @@ def tile_count(reader: SlideReader, settings: InferenceSettings) -> int:
     return len(grid)
 
 
-def _with_scores(maps: Float[Tensor, "classes height width"], window_px: int) -> Evidence:
-    return Evidence(maps, local_scores(maps[None], window_px)[0])
+def _with_scores(both: Float[Tensor, "twice_classes height width"], window_px: int) -> Evidence:
+    maps, score_maps = both.chunk(2)
+    return Evidence(maps, local_scores(score_maps[None], window_px)[0])
 
 
 @torch.inference_mode()
-def _maps(
+def _both_maps(
     method: Method, images: Float[Tensor, "batch 3 height width"], settings: InferenceSettings
-) -> Float[Tensor, "batch classes height width"]:
-    """Return class maps at the images' own resolution, on the CPU."""
+) -> Float[Tensor, "batch twice_classes height width"]:
+    """Return class maps and, behind them, score maps at the images' own resolution, on the CPU."""
     device = next(method.parameters()).device
     padded = _padded(images.to(device), COARSEST_STRIDE_PX)
-    maps = averaged_class_maps(method, padded, settings.views).maps
-    maps = interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)
-    return maps[..., : images.shape[-2], : images.shape[-1]].cpu().clone()
+    output = averaged_class_maps(method, padded, settings.views)
+    both = [
+        interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)
+        for maps in (output.maps, output.score_maps)
+    ]
+    return torch.cat(both, dim=1)[..., : images.shape[-2], : images.shape[-1]].cpu().clone()
 
 
 COARSEST_STRIDE_PX = 32

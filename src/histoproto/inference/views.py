@@ -18,20 +18,24 @@ View = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 
 
 def averaged_class_maps(method: Method, images: Float[Tensor, "batch 3 height width"], views: Views) -> ClassMaps:
-    """Return the mean of a method's maps and scores over the views, each turned back first.
+    """Return the mean of a method's maps over the views, each turned back first.
 
     Views of one shape go through the network together.
     """
     changes = list(_views(views))
     changed = [change(images) for change, _ in changes]
     maps: list[Tensor] = []
-    scores: list[Tensor] = []
+    score_maps: list[Tensor] = []
     for group in _runs_of_one_shape(changed):
         output = method.class_maps(torch.cat(group))
         maps += torch.split(output.maps.float(), len(images))
-        scores += torch.split(output.scores.float(), len(images))
-    turned = [back(view) for view, (_, back) in zip(maps, changes, strict=True)]
-    return ClassMaps(torch.stack(turned).mean(0), torch.stack(scores).mean(0))
+        score_maps += torch.split(output.score_maps.float(), len(images))
+    backs = [back for _, back in changes]
+    averages = [
+        torch.stack([back(view) for view, back in zip(views_of_maps, backs, strict=True)]).mean(0)
+        for views_of_maps in (maps, score_maps)
+    ]
+    return ClassMaps(*averages)
 
 
 def _runs_of_one_shape(views: list[Tensor]) -> Iterator[list[Tensor]]:

@@ -144,18 +144,16 @@ class LPD(Method):
         return [level + bias[:, None, None] for level, bias in zip(merged, self.biases, strict=True)]
 
     def class_maps(self, images: Float[Tensor, "batch 3 height width"]) -> ClassMaps:
-        """Return fused class maps and the weighted mean of the pooled scores; see the base class."""
+        """Return fused class maps; see the base class."""
         similarities = self.similarity_maps(images)
         fusion = [self.settings.fusion_weights[level] for level in self.used]
         if self.settings.form == "released":
             merged = [merge_softmax(level, self.counts) for level in similarities]
-            scores = merge_softmax(similarities[-1].mean((-2, -1)), self.counts)  # (B, C)
             size = (images.shape[-2], images.shape[-1])
             evidence = [upsample(minmax(level.relu()), size) for level in merged]
-            return ClassMaps(fuse_levels(evidence, fusion), scores)
-        merged = self._merged(similarities)
-        pooled = [level.mean((-2, -1))[:, :, None, None] for level in merged]
-        return ClassMaps(fuse_levels(merged, fusion), fuse_levels(pooled, fusion)[:, :, 0, 0])
+            return ClassMaps(fuse_levels(evidence, fusion), merge_mean(similarities[-1], self.counts))
+        fused = fuse_levels(self._merged(similarities), fusion)
+        return ClassMaps(fused, fused)
 
     def prototype_maps(
         self, images: Float[Tensor, "batch 3 height width"]
@@ -179,7 +177,7 @@ class LPD(Method):
             if self.encoder is not None:
                 terms["similarity"] = self._similarity_loss(images, labels, similarities[-1])
             if self.settings.diversity_weight:
-                terms["diversity"] = self._diversity_loss(features[-1].float(), labels, similarities[-1])
+                terms["diversity"] = self._diversity_loss(features[-1].float(), labels, similarities[-1], merged[-1])
         zero = classification.new_zeros(())
         loss = (
             classification
@@ -223,12 +221,12 @@ class LPD(Method):
         mean = expand_labels(merge_mean(scores, self.counts), self.counts)
         return (scores > mean) & (expand_labels(labels, self.counts) > 0)
 
-    def _diversity_loss(self, pixels: Tensor, labels: Tensor, similarity: Tensor) -> Tensor:
+    def _diversity_loss(self, pixels: Tensor, labels: Tensor, similarity: Tensor, merged: Tensor) -> Tensor:
         """Return the mean of S_J over the labelled (image, class) pairs of classes with two or more prototypes."""
         if self.settings.form == "released":
             return self._released_diversity(pixels, similarity)
         present = labels > 0
-        region = pseudo_mask(merge_mean(similarity.detach(), self.counts), present)  # (B, h, w)
+        region = pseudo_mask(merged.detach(), present)  # (B, h, w)
         cosines = torch.split(similarity / self.scales[-1], list(self.counts), dim=1)  # C x (B, K, h, w)
         per_pair = torch.stack(
             [jeffreys_similarity(own, region == index, self.settings.temperature) for index, own in enumerate(cosines)],

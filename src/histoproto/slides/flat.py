@@ -28,7 +28,7 @@ class FlatReader(PagedReader):
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             try:
-                self._rgb = read_picture(path).rgb
+                self._rgb, self.converted_from = read_picture(path)
             except (Image.DecompressionBombWarning, Image.DecompressionBombError):
                 raise too_large(path) from None
         self.path = path

@@ -75,6 +75,11 @@ def save_checkpoint(
         (temporary / STATE_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether there is a checkpoint, also if a swap was cut short."""
+    return any((place / STATE_FILE).is_file() for place in (folder, _aside(folder)))
+
+
 def find_checkpoint(folder: Path) -> Path:
     """Return where the checkpoint of ``folder`` lies, which is elsewhere if a swap was cut short.
 

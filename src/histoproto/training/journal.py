@@ -20,6 +20,7 @@ class Journal:
         """Begin at ``step``; what TensorBoard holds from later steps of a killed sitting is struck out."""
         self._run = run
         self._leader = leader
+        self._told = step  # no epochs of an earlier sitting are told again: there are fewer epochs than steps
         if leader:
             self._board = SummaryWriter(str(run.path / "tb"), purge_step=step + 1)
             self._bars = make_progress("{task.fields[terms]}")
@@ -55,6 +56,10 @@ class Journal:
         """Write the rows of all epochs so far; the file is derived from them, so it never holds a row twice."""
         if not self._leader:
             return
+        if len(history) > self._told and not self._bars.console.is_terminal:
+            told = [f"{name} {value:.4g}" for name, value in history[-1].items() if name not in ("step", "lr")]
+            self._bars.console.print("  ".join(told), soft_wrap=True, highlight=False)  # a log file shows no bar
+        self._told = len(history)
         columns = list(dict.fromkeys(column for row in history for column in row))
         text = io.StringIO()
         table = csv.DictWriter(text, columns, lineterminator="\n")

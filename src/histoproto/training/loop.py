@@ -25,7 +25,7 @@ from histoproto.training.augment import augment as vary
 from histoproto.training.batches import Collate, LabelledBatch, as_images, length, read_batches
 from histoproto.training.checkpoint import (
     TrainState,
-    find_checkpoint,
+    has_checkpoint,
     load_optimizer_tensors,
     load_state,
     load_weights,
@@ -183,7 +183,7 @@ def ended_result(run: RunFolder, settings: TrainSettings) -> FitResult | None:
     Raises:
         RunError: if the checkpoint cannot be read.
     """
-    if find_checkpoint(run.checkpoint("last")) is None:
+    if not has_checkpoint(run.checkpoint("last")):
         return None
     state = load_state(run.checkpoint("last"))
     ended = _ended(state, settings)
@@ -253,10 +253,8 @@ def _check_saved(
         )
     ended = _ended(saved, settings)
     if ended:
-        raise RunError(
-            f"{run.path} is finished ({saved.epochs_done} epochs); to train longer start a new run or raise "
-            f"{'--epochs' if ended == 'finished' else '--patience'}"
-        )
+        how = ", stopped early" if ended == "early" else ""
+        raise RunError(f"{run.path} is finished ({saved.epochs_done} epochs{how}); to train longer start a new run")
 
 
 def _ended(state: TrainState, settings: TrainSettings) -> Literal["finished", "early"] | None:
