@@ -11,7 +11,7 @@ from histoproto.errors import ConfigError
 
 @pytest.fixture
 def backbone():
-    return SmallConv((4, 8, 8, 6), blocks=1)
+    return SmallConv((4, 8, 8, 6))
 
 
 def set_all(network, value):
@@ -105,7 +105,7 @@ def test_a_checkpoint_brings_the_average_back(backbone):
     encoder.update(backbone, step=50)
     image = torch.rand(1, 3, 32, 32)
 
-    again = SelfEncoder(SmallConv((4, 8, 8, 6), blocks=1))
+    again = SelfEncoder(SmallConv((4, 8, 8, 6)))
     again.load_state_dict(encoder.state_dict())
 
     assert torch.equal(again(image), encoder(image))

@@ -46,7 +46,7 @@ class Toy(Method):
 
     def class_maps(self, images):
         maps = self.head(self.dropout(self.norm(self.backbone(images)).relu())).float()
-        return ClassMaps(maps, maps.mean((-2, -1)))
+        return ClassMaps(maps, maps)
 
     def prototype_maps(self, images):
         return [self.class_maps(images).maps[:, :, None]]
