@@ -58,7 +58,7 @@ class SmallConv(FeaturePyramid):
         self.stem = nn.Sequential(ConvNorm(3, stem, 3, 2), nn.ReLU())
         self.stages = nn.ModuleList(
             Residual(inputs, outputs, stride)
-            for inputs, outputs, stride in zip((stem, *widths), widths, (2, 2, 2, 1), strict=False)
+            for inputs, outputs, stride in zip((stem, *widths[:-1]), widths, (2, 2, 2, 1), strict=True)
         )
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
