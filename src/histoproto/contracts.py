@@ -41,8 +41,34 @@ class ClassMaps:
         return self.score_maps.mean((-2, -1))
 
 
+@dataclass(frozen=True)
+class MethodSettings:
+    """What a method's own settings start from: a frozen dataclass of plain values, one docstring per field."""
+
+    prototypes_per_class: int | tuple[int, ...] = 1
+    """K: one number for all classes, or one per class; 1 works."""
+    warmup_steps: int = 0
+    """Steps with the class loss alone."""
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Vectors that stand for sub-classes before training: from an image bank, or from text."""
+
+    vectors: Float[Tensor, "prototypes dim"]
+    """One row per prototype, in class order."""
+    counts: tuple[int, ...]
+    """Prototypes of each class, in class order."""
+
+
 class Method(nn.Module, ABC):
-    """A weakly supervised segmentation method: learns from image-level labels, returns class maps."""
+    """A weakly supervised segmentation method: learns from image-level labels, returns class maps.
+
+    Modules named ``encoder`` and ``teacher`` serve training alone: a trained run is loaded without them.
+    """
+
+    unit_maps: bool
+    """Whether class maps lie in [0, 1], as the background rule *unlikely* needs."""
 
     @abstractmethod
     def training_step(
@@ -91,6 +117,17 @@ class ImageEncoder(nn.Module, ABC):
         """Return one feature vector per image, not normalised."""
 
 
+class TextEncoder(nn.Module, ABC):
+    """A frozen network from sentences to vectors in the space of an image encoder."""
+
+    dim: int
+    """Length of the vector."""
+
+    @abstractmethod
+    def forward(self, sentences: Sequence[str]) -> Float[Tensor, "sentences dim"]:
+        """Return one vector per sentence, not normalised."""
+
+
 class MovingEncoder(ImageEncoder):
     """An encoder without gradient steps of its own that follows the trained backbone."""
 
@@ -128,6 +165,21 @@ class SlideReader(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the file."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a method may be built from; each takes what it needs."""
+
+    backbone: FeaturePyramid
+    classes: int
+    """Number of tissue classes."""
+    encoder: ImageEncoder | None = None
+    """Frozen network of the similarity loss; None leaves that loss out."""
+    teacher: FeaturePyramid | None = None
+    """Frozen pyramid to distil from; None leaves that loss out."""
+    prototypes: Prototypes | None = None
+    """Prototypes to start from; None lets the method draw its own."""
 
 
 @dataclass(frozen=True)

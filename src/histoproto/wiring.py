@@ -1,28 +1,28 @@
 """The one place where names become objects."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pydantic
 from safetensors.torch import load_file
+from torch import Tensor
 
-from histoproto.backbones.normalise import Normalise
+from histoproto.backbones.frozen_pyramid import FrozenPyramid
 from histoproto.backbones.registry import build_backbone
-from histoproto.contracts import FeaturePyramid, ImageEncoder, LoadedWeights, Method
+from histoproto.contracts import FeaturePyramid, LoadedWeights, Method, MethodSettings, Parts, Prototypes
 from histoproto.encoders.registry import build_encoder
 from histoproto.errors import ConfigError, RunError
-from histoproto.methods.lpd import LPD
-from histoproto.presets import RunSettings, preset_settings
+from histoproto.normalise import Normalise
+from histoproto.presets.changes import read_settings
+from histoproto.presets.registry import method_entry
+from histoproto.presets.settings import BackboneSettings, EncoderSettings, RunSettings
+from histoproto.prototypes.grouping import counts_per_class
 from histoproto.runs import RunFolder
 from histoproto.taxonomy import Taxonomy
 
-Build = Callable[[FeaturePyramid, ImageEncoder | None, int, RunSettings], Method]
-
-METHODS: dict[str, Build] = {
-    "lpd": lambda backbone, encoder, classes, settings: LPD(backbone, encoder, classes, settings.model),
-}
+TRAINING_ONLY = ("encoder.", "teacher.")
+"""Parts of a method that a trained run is loaded without."""
 
 
 class Built(NamedTuple):
@@ -43,77 +43,44 @@ class Run(NamedTuple):
 
 
 def build(settings: RunSettings, taxonomy: Taxonomy) -> Built:
-    """Build a method with its backbone and encoder; weights are loaded where the settings name any.
+    """Build a method with all its parts; weights are loaded where the settings name any.
 
     Raises:
         ConfigError: if a name is not known or settings do not fit together.
         WeightsError: if weights are missing or do not fit.
     """
-    if settings.method not in METHODS:
-        raise ConfigError(f"unknown method {settings.method!r}; there is {', '.join(METHODS)}")
-    if settings.inference.background == "unlikely" and settings.model.form != "released":
+    backbone, weights = _pyramid(settings.backbone)
+    loaded = [weights]
+    encoder, weights = build_encoder(settings.encoder.name, settings.encoder.weights, backbone)
+    loaded.append(weights)
+    teacher: FeaturePyramid | None = None
+    if settings.teacher is not None:
+        teacher, weights = _pyramid(replace(settings.teacher, frozen=True))
+        loaded.append(weights)
+    method = _assemble(settings, Parts(backbone, len(taxonomy), encoder, teacher))
+    return Built(method, loaded)
+
+
+def _assemble(settings: RunSettings, parts: Parts) -> Method:
+    method = method_entry(settings.method).build(parts, settings)
+    if settings.inference.background == "unlikely" and not method.unit_maps:
         raise ConfigError("inference.background unlikely needs maps in [0, 1], which form released gives; use white")
-    chosen = settings.backbone
+    return method
+
+
+def _pyramid(chosen: BackboneSettings) -> tuple[FeaturePyramid, LoadedWeights]:
     normalise = Normalise(chosen.mean, chosen.std, chosen.order, chosen.zoom)
     options = {"frozen_levels": chosen.frozen_levels} if chosen.frozen_levels else {}
     if options and chosen.name != "mobilenet-v2":
         raise ConfigError(f"frozen_levels works with mobilenet-v2, not with {chosen.name}; set it to 0")
     backbone, weights = build_backbone(chosen.name, chosen.weights, normalise, **options)
-    encoder = build_encoder(settings.encoder, backbone)
-    return Built(METHODS[settings.method](backbone, encoder, len(taxonomy), settings), [weights])
-
-
-def describe(settings: RunSettings, taxonomy: Taxonomy, study: Path) -> dict[str, Any]:
-    """Return the content of ``config.yaml``: plain values from which ``load_run`` rebuilds the run."""
-    plain: dict[str, Any] = pydantic.TypeAdapter(RunSettings).dump_python(settings, mode="json")
-    return {**plain, "taxonomy": taxonomy.to_dict(), "study": str(study)}
-
-
-def read_settings(config: dict[str, Any], where: Path) -> RunSettings:
-    """Return the settings of a run's ``config.yaml``; arguments and errors as ``merge_settings``."""
-    plain = {key: value for key, value in config.items() if key not in ("taxonomy", "study")}
-    for kind in ("method", "preset"):
-        if kind not in plain:
-            raise ConfigError(f"{where}: no {kind}; restore the file from the run that wrote it")
-    return merge_settings(preset_settings(plain["method"], plain["preset"]), plain, where)
-
-
-def merge_settings(base: RunSettings, changes: dict[str, Any], where: Path) -> RunSettings:
-    """Return settings with some values changed.
-
-    Args:
-        base: what to start from.
-        changes: nested plain values with the names of ``RunSettings``.
-        where: their source, for errors.
-
-    Raises:
-        ConfigError: naming the first setting that does not exist or the first value of the wrong type.
-    """
-    adapter = pydantic.TypeAdapter(RunSettings)
-    plain = _merged(adapter.dump_python(base), changes, where, ())
-    try:
-        return adapter.validate_python(plain)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where}: {place}: {first['msg'].lower()}, not {first['input']!r}") from None
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any], where: Path, path: tuple[str, ...]) -> dict[str, Any]:
-    for name, value in changes.items():
-        if name not in base:
-            place = ".".join((*path, str(name)))
-            raise ConfigError(f"{where}: there is no setting {place}; here there are {', '.join(base)}")
-        if isinstance(base[name], dict) and not isinstance(value, dict):
-            raise ConfigError(f"{where}: {'.'.join((*path, name))} needs settings below it, not {value!r}")
-    return base | {
-        name: _merged(base[name], value, where, (*path, name)) if isinstance(value, dict) else value
-        for name, value in changes.items()
-    }
+    if chosen.frozen:
+        backbone = FrozenPyramid(backbone, pretrained=bool(weights.tensors))
+    return backbone, weights
 
 
 def load_run(path: Path, checkpoint: str = "best") -> Run:
-    """Rebuild a trained method from its run folder.
+    """Rebuild a trained method from its run folder, without what served its training alone.
 
     Args:
         path: the run folder.
@@ -131,18 +98,27 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
         raise RunError(
             f"{path} has no {checkpoint} checkpoint; finish its training with: histoproto train --resume {path}"
         )
-    method = build(_with_random_weights(settings), taxonomy).method
-    _fill(method, file, taxonomy)
+    tensors = {name: tensor for name, tensor in load_file(file).items() if not name.startswith(TRAINING_ONLY)}
+    backbone, _ = _pyramid(_as_in_checkpoint(settings.backbone))
+    parts = Parts(backbone, len(taxonomy), prototypes=_trained_prototypes(settings.model, tensors, len(taxonomy)))
+    method = _assemble(replace(settings, encoder=EncoderSettings("none"), teacher=None), parts)
+    _fill(method, tensors, file, taxonomy)
     return Run(folder, settings, taxonomy, Path(config["study"]), method.eval())
 
 
-def _with_random_weights(settings: RunSettings) -> RunSettings:
-    """Return the settings without pretrained weights: the checkpoint holds all that was trained."""
-    return replace(settings, backbone=replace(settings.backbone, weights=None))
+def _as_in_checkpoint(backbone: BackboneSettings) -> BackboneSettings:
+    """Return the backbone without its pretrained weights, unless it is frozen: then no checkpoint holds them."""
+    return backbone if backbone.frozen else replace(backbone, weights=None)
 
 
-def _fill(method: Method, file: Path, taxonomy: Taxonomy) -> None:
-    tensors = load_file(file)
+def _trained_prototypes(model: MethodSettings, tensors: Mapping[str, Tensor], classes: int) -> Prototypes | None:
+    """Return the checkpoint's prototypes, so that the method takes their number and length from them."""
+    if "prototypes" not in tensors:
+        return None
+    return Prototypes(tensors["prototypes"], counts_per_class(model.prototypes_per_class, classes))
+
+
+def _fill(method: Method, tensors: Mapping[str, Tensor], file: Path, taxonomy: Taxonomy) -> None:
     own = method.state_dict()
     odd = sorted(name for name in own.keys() | tensors.keys() if _shape(own.get(name)) != _shape(tensors.get(name)))
     if odd:
@@ -153,5 +129,5 @@ def _fill(method: Method, file: Path, taxonomy: Taxonomy) -> None:
     method.load_state_dict(tensors)
 
 
-def _shape(tensor: Any) -> tuple[int, ...] | None:
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
     return None if tensor is None else tuple(tensor.shape)

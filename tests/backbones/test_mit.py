@@ -4,9 +4,9 @@ from safetensors.torch import load_file, save_file
 from transformers import SegformerConfig, SegformerForImageClassification
 
 from histoproto.backbones.mit import VARIANTS, MiT, MiTShape
-from histoproto.backbones.normalise import Normalise
 from histoproto.backbones.registry import build_backbone
 from histoproto.errors import WeightsError
+from histoproto.normalise import Normalise
 
 TINY = MiTShape((16, 32, 40, 64), (2, 2, 2, 2))
 PLAIN = Normalise((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

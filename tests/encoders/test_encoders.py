@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from histoproto.backbones.small_conv import SmallConv
-from histoproto.encoders.frozen import Frozen
 from histoproto.encoders.random_conv import RandomEncoder
 from histoproto.encoders.registry import ENCODERS, build_encoder
 from histoproto.encoders.self_average import SelfEncoder
@@ -20,29 +19,9 @@ def set_all(network, value):
             tensor.fill_(value)
 
 
-def test_frozen_ignores_a_parents_train():
-    inner = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(4))
-    parent = torch.nn.Sequential(Frozen(inner))
-
-    parent.train()
-
-    assert parent.training
-    assert not any(module.training for module in parent[0].modules())
-
-
-def test_gradient_passes_a_frozen_network_and_stays_out_of_its_weights():
-    frozen = Frozen(torch.nn.Linear(4, 2))
-    x = torch.randn(3, 4, requires_grad=True)
-
-    frozen(x).sum().backward()
-
-    assert x.grad.abs().sum() > 0
-    assert all(weight.grad is None and not weight.requires_grad for weight in frozen.parameters())
-
-
 @pytest.mark.parametrize("name", [name for name in ENCODERS if name != "none"])
 def test_every_encoder_keeps_the_contract(name, backbone):
-    encoder = build_encoder(name, backbone)
+    encoder = build_encoder(name, None, backbone)[0]
     encoder.train()
     images = torch.rand(2, 3, 32, 48, requires_grad=True)
 
@@ -58,12 +37,12 @@ def test_every_encoder_keeps_the_contract(name, backbone):
 
 
 def test_none_is_no_encoder(backbone):
-    assert build_encoder("none", backbone) is None
+    assert build_encoder("none", None, backbone)[0] is None
 
 
 def test_an_unknown_encoder_ends_in_a_sentence_with_a_way_out(backbone):
     with pytest.raises(ConfigError, match="'slef'; did you mean self"):
-        build_encoder("slef", backbone)
+        build_encoder("slef", None, backbone)
 
 
 @pytest.mark.parametrize(("step", "kept"), [(0, 0.1), (9, 10 / 19), (100_000, 0.9)])

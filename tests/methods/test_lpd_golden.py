@@ -1,8 +1,8 @@
 import torch
 
 from histoproto.backbones.mit import MiT, MiTShape
-from histoproto.backbones.normalise import Normalise
 from histoproto.methods.lpd import LPD, LPDSettings
+from histoproto.normalise import Normalise
 
 
 def test_maps_and_scores_of_all_levels_equal_the_released_network(golden):

@@ -18,10 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerModel
 
-from histoproto.backbones.normalise import Normalise
-from histoproto.backbones.weights import fill, initialise
 from histoproto.contracts import FeaturePyramid, LoadedWeights
 from histoproto.errors import ConfigError
+from histoproto.normalise import Normalise
+from histoproto.weights import fill, initialise
 
 LICENCE = "NVIDIA Source Code License for SegFormer: non-commercial, research or evaluation only"
 HEADS = ("head.", "classifier.", "decode_head.")

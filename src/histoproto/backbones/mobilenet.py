@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
 from histoproto.backbones.frozen_norm import hold_statistics
-from histoproto.backbones.normalise import Normalise
-from histoproto.backbones.weights import initialise
 from histoproto.contracts import FeaturePyramid, LoadedWeights
+from histoproto.normalise import Normalise
+from histoproto.weights import initialise
 
 ENDS = (4, 7, 14, 18)
 """One past the last block of each level among torchvision's ``features``."""

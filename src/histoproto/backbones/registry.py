@@ -5,9 +5,9 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from histoproto.backbones.normalise import Normalise
 from histoproto.contracts import FeaturePyramid, LoadedWeights
 from histoproto.errors import ConfigError
+from histoproto.normalise import Normalise
 
 Builder = Callable[..., tuple[FeaturePyramid, LoadedWeights]]
 

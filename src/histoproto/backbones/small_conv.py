@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from histoproto.backbones.normalise import Normalise
-from histoproto.backbones.weights import initialise
 from histoproto.contracts import FeaturePyramid, LoadedWeights
+from histoproto.normalise import Normalise
+from histoproto.weights import initialise
 
 
 class ConvNorm(nn.Sequential):

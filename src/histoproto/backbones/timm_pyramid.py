@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from histoproto.backbones.frozen_norm import hold_statistics
-from histoproto.backbones.normalise import Normalise
-from histoproto.backbones.weights import initialise
 from histoproto.contracts import FeaturePyramid, LoadedWeights
 from histoproto.errors import ConfigError
+from histoproto.normalise import Normalise
+from histoproto.weights import initialise
 
 FINEST_STRIDE = 4
 """Levels finer than this are left out unless asked for: they hold edges rather than tissue."""

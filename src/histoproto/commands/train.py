@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from histoproto.contracts import LoadedWeights, Method
     from histoproto.data.manifest import Study
     from histoproto.data.patches import PatchDataset
-    from histoproto.presets import RunSettings
+    from histoproto.presets.settings import RunSettings
     from histoproto.runs import RunFolder
 
 INTERRUPTED = 130
@@ -90,7 +90,7 @@ def train(
             ("seed",): seed,
             ("backbone", "name"): backbone,
             ("backbone", "weights"): weights,
-            ("encoder",): encoder,
+            ("encoder", "name"): encoder,
             ("model", "prototypes_per_class"): prototypes,
             ("training", "epochs"): epochs,
             ("training", "batch"): batch,
@@ -106,8 +106,8 @@ def _choose(method: str, preset: str, settings_file: Path | None, flags: dict[tu
     """Return the preset's settings, changed by the YAML file, changed by the flags that were given."""
     import yaml
 
-    from histoproto.presets import preset_settings
-    from histoproto.wiring import merge_settings
+    from histoproto.presets.changes import merge_settings
+    from histoproto.presets.registry import preset_settings
 
     chosen = preset_settings(method, preset)
     if settings_file is not None:
@@ -156,9 +156,9 @@ def _prepare(settings: "RunSettings", study: "Study") -> _Prepared:
 
 def _start(settings: "RunSettings", study_folder: Path, run: Path) -> tuple[Path, dict[str, Any]]:
     from histoproto.data.manifest import read_study
+    from histoproto.presets.changes import describe
     from histoproto.runs import RunFolder
     from histoproto.training.launch import is_leader
-    from histoproto.wiring import describe
 
     folder = RunFolder(run)
     if is_leader() and folder.config_file.exists():
@@ -174,9 +174,9 @@ def _start(settings: "RunSettings", study_folder: Path, run: Path) -> tuple[Path
 
 def _resume(run: Path) -> tuple[Path, dict[str, Any]]:
     from histoproto.data.manifest import read_study
+    from histoproto.presets.changes import read_settings
     from histoproto.runs import RunFolder
     from histoproto.taxonomy import Taxonomy
-    from histoproto.wiring import read_settings
 
     folder = RunFolder(run)
     config = folder.read_config()

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from histoproto.contracts import ImageEncoder
-from histoproto.encoders.frozen import Frozen
+from histoproto.frozen import Frozen
 
 
 class RandomEncoder(ImageEncoder):

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from histoproto.contracts import FeaturePyramid, MovingEncoder
-from histoproto.encoders.frozen import Frozen
+from histoproto.frozen import Frozen
 
 
 class SelfEncoder(MovingEncoder):

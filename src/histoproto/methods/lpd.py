@@ -42,12 +42,21 @@ from histoproto.cams.fusion import fuse_levels
 from histoproto.cams.pseudo_mask import pseudo_mask
 from histoproto.cams.regions import cut_regions, threshold
 from histoproto.cams.scores import minmax, upsample
-from histoproto.contracts import ClassMaps, FeaturePyramid, ImageEncoder, Method, MovingEncoder, StepOutput
+from histoproto.contracts import (
+    ClassMaps,
+    FeaturePyramid,
+    ImageEncoder,
+    Method,
+    MethodSettings,
+    MovingEncoder,
+    Prototypes,
+    StepOutput,
+)
 from histoproto.errors import ConfigError
 from histoproto.losses.classification import multi_level_bce
 from histoproto.losses.diversity import double_softmax_similarity, jeffreys_similarity
 from histoproto.losses.infonce import infonce, similarity_logits
-from histoproto.prototypes.grouping import expand_labels, membership, merge_mean, merge_softmax
+from histoproto.prototypes.grouping import counts_per_class, expand_labels, membership, merge_mean, merge_softmax
 from histoproto.prototypes.projection import PrototypeProjection
 from histoproto.prototypes.similarity import cosine_maps
 
@@ -56,7 +65,7 @@ RELEASED_BACKGROUND_SCORE = 0.2
 
 
 @dataclass(frozen=True)
-class LPDSettings:
+class LPDSettings(MethodSettings):
     """Settings of the method; training settings live with the loop."""
 
     prototypes_per_class: int | tuple[int, ...] = 10
@@ -89,7 +98,12 @@ class LPD(Method):
     """Learnable prototypes on a feature pyramid."""
 
     def __init__(
-        self, backbone: FeaturePyramid, encoder: ImageEncoder | None, classes: int, settings: LPDSettings
+        self,
+        backbone: FeaturePyramid,
+        encoder: ImageEncoder | None,
+        classes: int,
+        settings: LPDSettings,
+        prototypes: Prototypes | None = None,
     ) -> None:
         """Build the method.
 
@@ -98,6 +112,7 @@ class LPD(Method):
             encoder: frozen network for L_sim; None leaves L_sim out.
             classes: number of tissue classes C.
             settings: all numbers.
+            prototypes: where they start; None draws them from a normal distribution.
 
         Raises:
             ConfigError: if settings, levels and classes do not fit together.
@@ -105,11 +120,13 @@ class LPD(Method):
         super().__init__()
         _check_levels(settings, len(backbone.channels))
         self.settings = settings
-        self.counts = _counts(settings.prototypes_per_class, classes)
+        self.unit_maps = settings.form == "released"
+        self.counts = counts_per_class(settings.prototypes_per_class, classes)
         self.backbone = backbone
         self.encoder = encoder if settings.similarity_weight else None
-        dim = self.encoder.dim if self.encoder is not None else settings.prototype_dim
-        self.prototypes = nn.Parameter(torch.randn(sum(self.counts), dim))
+        start = prototypes.vectors if prototypes is not None else torch.randn(sum(self.counts), self._dim())
+        dim = start.shape[1]
+        self.prototypes = nn.Parameter(start.clone())
         weights = zip(settings.level_weights, settings.fusion_weights, strict=True)
         self.used = [level for level, pair in enumerate(weights) if any(pair)]
         self.projections = nn.ModuleList(PrototypeProjection(dim, backbone.channels[level]) for level in self.used)
@@ -122,6 +139,9 @@ class LPD(Method):
                 f"LPD as released compares raw prototypes with the last level, but the prototypes have {dim} "
                 f"numbers and the level {backbone.channels[-1]}; use a backbone of {dim} channels or preset corrected"
             )
+
+    def _dim(self) -> int:
+        return self.encoder.dim if self.encoder is not None else self.settings.prototype_dim
 
     # ---- forward
 
@@ -247,16 +267,6 @@ class LPD(Method):
             if len(own) > 1 and (shifted[row] == index).any()
         ]
         return torch.stack(values).mean() if values else pixels.sum() * 0.0
-
-
-def _counts(per_class: int | tuple[int, ...], classes: int) -> tuple[int, ...]:
-    counts = (per_class,) * classes if isinstance(per_class, int) else tuple(per_class)
-    if len(counts) != classes or min(counts) < 1:
-        raise ConfigError(
-            f"prototypes_per_class {per_class} does not give each of the {classes} classes at least one prototype; "
-            "name one number, or one per class"
-        )
-    return counts
 
 
 def _check_levels(settings: LPDSettings, levels: int) -> None:

@@ -9,6 +9,23 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from histoproto.errors import ConfigError
+
+
+def counts_per_class(per_class: int | Sequence[int], classes: int) -> tuple[int, ...]:
+    """Return the number of prototypes of each class, from one number for all or one per class.
+
+    Raises:
+        ConfigError: if a class is left without a prototype.
+    """
+    counts = (per_class,) * classes if isinstance(per_class, int) else tuple(per_class)
+    if len(counts) != classes or min(counts) < 1:
+        raise ConfigError(
+            f"prototypes_per_class {per_class} does not give each of the {classes} classes at least one prototype; "
+            "name one number, or one per class"
+        )
+    return counts
+
 
 def membership(counts: Sequence[int]) -> Bool[Tensor, "classes prototypes"]:
     """Return True where a prototype (column) stands for a class (row)."""

@@ -1,6 +1,6 @@
 import torch
 
-from histoproto.backbones.normalise import Normalise
+from histoproto.normalise import Normalise
 
 
 def test_rgb_is_normalised_channel_by_channel():

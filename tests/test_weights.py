@@ -13,11 +13,11 @@ from huggingface_hub.errors import (
 )
 from safetensors.torch import save_file
 
-from histoproto.backbones import weights as module
+from histoproto import weights as module
 from histoproto.backbones.registry import build_backbone
-from histoproto.backbones.weights import fill, initialise, read_weights
 from histoproto.contracts import LoadedWeights
 from histoproto.errors import WeightsError
+from histoproto.weights import fill, initialise, read_weights
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.tensor([1.0, 2.0])}
 

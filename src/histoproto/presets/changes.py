@@ -1,0 +1,68 @@
+"""Settings to plain values and back, with changes in between."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic_core import to_jsonable_python
+
+from histoproto.errors import ConfigError
+from histoproto.presets.registry import preset_settings
+from histoproto.presets.settings import RunSettings
+from histoproto.taxonomy import Taxonomy
+
+
+def describe(settings: RunSettings, taxonomy: Taxonomy, study: Path) -> dict[str, Any]:
+    """Return the content of ``config.yaml``: plain values from which ``read_settings`` makes the settings again."""
+    plain: dict[str, Any] = to_jsonable_python(asdict(settings))
+    return {**plain, "taxonomy": taxonomy.to_dict(), "study": str(study)}
+
+
+def read_settings(config: dict[str, Any], where: Path) -> RunSettings:
+    """Return the settings of a run's ``config.yaml``; arguments and errors as ``merge_settings``."""
+    plain = {key: value for key, value in config.items() if key not in ("taxonomy", "study")}
+    for kind in ("method", "preset"):
+        if kind not in plain:
+            raise ConfigError(f"{where}: no {kind}; restore the file from the run that wrote it")
+    return merge_settings(preset_settings(plain["method"], plain["preset"]), plain, where)
+
+
+def merge_settings(base: RunSettings, changes: dict[str, Any], where: Path) -> RunSettings:
+    """Return settings with some values changed.
+
+    Args:
+        base: what to start from.
+        changes: nested plain values with the names of ``RunSettings``.
+        where: their source, for errors.
+
+    Raises:
+        ConfigError: naming the first setting that does not exist or the first value of the wrong type.
+    """
+    plain = _merged(asdict(base), changes, where, ())
+    model = _validated(type(base.model), plain.pop("model"), where, "model.")
+    # any model of the right form takes the place of the own one while the rest is validated
+    settings: RunSettings = _validated(RunSettings, {**plain, "model": base.model}, where, "")
+    return replace(settings, model=model)
+
+
+def _validated(kind: Any, plain: dict[str, Any], where: Path, prefix: str) -> Any:
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(plain)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = prefix + ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}: {place}: {first['msg'].lower()}, not {first['input']!r}") from None
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any], where: Path, path: tuple[str, ...]) -> dict[str, Any]:
+    for name, value in changes.items():
+        if name not in base:
+            place = ".".join((*path, str(name)))
+            raise ConfigError(f"{where}: there is no setting {place}; here there are {', '.join(base)}")
+        if isinstance(base[name], dict) and not isinstance(value, dict):
+            raise ConfigError(f"{where}: {'.'.join((*path, name))} needs settings below it, not {value!r}")
+    return base | {
+        name: _merged(base[name], value, where, (*path, name)) if isinstance(base[name], dict) else value
+        for name, value in changes.items()
+    }
