@@ -1,6 +1,7 @@
 """What training needs to know about a batch, and how batches are read."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -38,6 +39,26 @@ Collate = Callable[[list[Any]], LabelledBatch]
 def length(dataset: Dataset[Any]) -> int:
     """Return the number of patches."""
     return len(dataset)  # type: ignore[arg-type]  # torch's Dataset does not declare that it has one
+
+
+class Redrawn(Dataset[Any]):
+    """A data set by ticket: ticket ``t`` is patch ``t mod n``, under the index ``t``.
+
+    Augmentation depends on the index, so a patch that an epoch shows twice is varied twice.
+
+    Args:
+        dataset: patches; where an epoch repeats any, dataclasses with an ``index``.
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return length(self.dataset)
+
+    def __getitem__(self, ticket: int) -> Any:
+        patch = self.dataset[ticket % len(self)]
+        return patch if ticket < len(self) else replace(patch, index=ticket)
 
 
 def read_batches(

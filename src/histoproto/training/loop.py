@@ -8,7 +8,7 @@ batch, and BatchNorm, see their own process's share only.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from histoproto.contracts import Method
 from histoproto.errors import RunError, TrainingError
 from histoproto.runs import RunFolder
 from histoproto.training.augment import augment as vary
-from histoproto.training.batches import Collate, LabelledBatch, as_images, length, read_batches
+from histoproto.training.batches import Collate, LabelledBatch, Redrawn, as_images, length, read_batches
 from histoproto.training.checkpoint import (
     TrainState,
     has_checkpoint,
@@ -104,6 +104,7 @@ def fit(
     collate: Collate,
     resume: bool = False,
     evaluate_masks: Callable[[Method], float] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> FitResult:
     """Train a method and leave ``checkpoints/last``, ``checkpoints/best``, ``metrics.csv`` and ``tb/`` in a run.
 
@@ -123,6 +124,7 @@ def fit(
         resume: go on from ``checkpoints/last``, or from the start if the run was killed before its first save.
         evaluate_masks: figure over the validation masks, higher is better; called in the first process, with
             the method in evaluation mode and without gradient.
+        weights: how often each training patch is drawn, relative to the others; None draws each once an epoch.
 
     Returns:
         How it ended; after SIGINT or SIGTERM, too.
@@ -140,6 +142,7 @@ def fit(
             seed=derive_seed(seed, ORDER),
             processes=fabric.world_size,
             rank=fabric.global_rank,
+            weights=None if weights is None else tuple(weights),
         )
         judge = Judge(fabric, method, settings, holdout_data, collate, evaluate_masks)
         total_steps = settings.epochs * plan.steps_per_epoch
@@ -152,7 +155,7 @@ def fit(
         if saved:
             load_weights(run.checkpoint("last"), method)
             restore_optimizer(method, optimizer, load_optimizer_tensors(run.checkpoint("last")))
-        batches = read_batches(training_data, collate, plan.batches(state.step, total_steps), settings.workers)
+        batches = read_batches(Redrawn(training_data), collate, plan.batches(state.step, total_steps), settings.workers)
         training = _Training(
             fabric=fabric,
             method=method,

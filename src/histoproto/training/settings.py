@@ -22,6 +22,9 @@ class TrainSettings:
     """Passes over the training patches."""
     batch: int = 16
     """Patches per optimiser step, over all processes together."""
+    repeat_threshold: float = 0.0
+    """Patches of classes that fewer than this share of patches show are drawn more often, by the root of the ratio
+    (`histoproto.training.balance`); 0 draws every patch once an epoch."""
     lr: float = 1e-4
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.01
@@ -56,11 +59,16 @@ class TrainSettings:
         for name in ("epochs", "batch", "log_every_steps", "save_every_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        for name in ("weight_decay", "backbone_lr_factor", "warmup_steps", "poly_power", "workers"):
+        for name in ("weight_decay", "backbone_lr_factor", "warmup_steps", "poly_power", "workers", "repeat_threshold"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must not be negative")
         if self.lr <= 0:
             raise ConfigError(f"lr is {self.lr}, but must be above 0")
+        if self.repeat_threshold > 1:
+            raise ConfigError(f"repeat_threshold is {self.repeat_threshold}, but is a share of patches: at most 1")
+        self._check_patience()
+
+    def _check_patience(self) -> None:
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"patience is {self.patience}, but must be at least 1 epoch (or none)")
         if self.patience is not None and self.choose_by == "last":
