@@ -1,4 +1,4 @@
-"""Print the figures of several evaluated runs, and their mean, as a Markdown table.
+"""Print the figures of several evaluated runs, their mean and standard deviation, as a Markdown table.
 
 usage: python benchmarks/table.py RUN [RUN ...]; runs of one name up to the seed are averaged.
 """
@@ -7,8 +7,10 @@ import json
 import re
 import sys
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
+
+WHOLE = ("epoch", "seconds")
 
 
 def figures(run: Path) -> dict[str, Any]:
@@ -31,11 +33,21 @@ def main() -> None:
     columns = list(next(iter(groups.values()))[0][1])
     sys.stdout.write(f"| run | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}\n")
     for name, rows in groups.items():
-        for run_name, row in [*rows, (f"**{name}, mean**", {c: mean(r[c] for _, r in rows) for c in columns})]:
-            cells = [
-                f"{row[column]:.0f}" if column in ("epoch", "seconds") else f"{row[column]:.3f}" for column in columns
-            ]
-            sys.stdout.write(f"| {run_name} | {' | '.join(cells)} |\n")
+        for run_name, row in rows:
+            sys.stdout.write(f"| {run_name} | {' | '.join(_number(column, row[column]) for column in columns)} |\n")
+        cells = [_summary(column, [row[column] for _, row in rows]) for column in columns]
+        sys.stdout.write(f"| **{name}, mean** | {' | '.join(cells)} |\n")
+
+
+def _number(column: str, value: float) -> str:
+    return f"{value:.0f}" if column in WHOLE else f"{value:.3f}"
+
+
+def _summary(column: str, values: list[float]) -> str:
+    """Return the mean, with the sample's standard deviation where figures are scores of several runs."""
+    if column in WHOLE or len(values) < 2:
+        return _number(column, mean(values))
+    return f"{mean(values):.3f} ± {stdev(values):.3f}"
 
 
 main()

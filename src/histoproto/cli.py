@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cyclopts
 
 from histoproto import __version__
+from histoproto.commands.bank import bank
 from histoproto.commands.data_check import data_check
 from histoproto.commands.data_import import data_import
 from histoproto.commands.data_phantom import data_phantom
@@ -33,7 +34,7 @@ data = cyclopts.App(name="data", help="Import, check and make data.")
 app.command(data)
 
 # Each verb's module imports what is heavy only when it is called, so that help never waits for torch.
-for verb in (doctor, demo, train, masks, evaluate, predict, report):
+for verb in (doctor, demo, bank, train, masks, evaluate, predict, report):
     app.command(verb)
 data.command(data_import, name="import")
 data.command(data_check, name="check")

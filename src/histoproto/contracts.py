@@ -64,7 +64,7 @@ class Prototypes:
 class Method(nn.Module, ABC):
     """A weakly supervised segmentation method: learns from image-level labels, returns class maps.
 
-    Modules named ``encoder`` and ``teacher`` serve training alone: a trained run is loaded without them.
+    Modules named ``encoder``, ``teacher`` and ``memory`` serve training alone: a trained run is loaded without them.
     """
 
     unit_maps: bool
@@ -104,6 +104,14 @@ class FeaturePyramid(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """Return one map ``(batch, channels[i], height / strides[i], width / strides[i])`` per level."""
+
+
+class MovingPyramid(FeaturePyramid):
+    """A teacher without gradient steps of its own that follows the trained backbone."""
+
+    @abstractmethod
+    def update(self, backbone: FeaturePyramid, step: int) -> None:
+        """Move a little towards the backbone after optimiser step ``step``."""
 
 
 class ImageEncoder(nn.Module, ABC):
@@ -177,7 +185,7 @@ class Parts:
     encoder: ImageEncoder | None = None
     """Frozen network of the similarity loss; None leaves that loss out."""
     teacher: FeaturePyramid | None = None
-    """Frozen pyramid to distil from; None leaves that loss out."""
+    """Frozen or moving pyramid to distil from; None leaves that loss out."""
     prototypes: Prototypes | None = None
     """Prototypes to start from; None lets the method draw its own."""
 

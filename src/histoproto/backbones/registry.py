@@ -38,6 +38,24 @@ def _timm(model: str, weights: str | None, normalise: Normalise | None, **option
     return timm_pyramid(model, weights, normalise, **options)
 
 
+def _vit(model: str, weights: str | None, normalise: Normalise | None, **options: Any) -> Any:
+    from histoproto.backbones.vit_pyramid import vit_pyramid
+
+    return vit_pyramid(model, weights, normalise, **options)
+
+
+def _conch(weights: str | None, normalise: Normalise | None, **options: Any) -> Any:
+    from histoproto.backbones.vit_pyramid import conch_pyramid
+
+    return conch_pyramid(weights, normalise, **options)
+
+
+def _conch_released(weights: str | None, normalise: Normalise | None, **options: Any) -> Any:
+    from histoproto.backbones.vit_pyramid import RELEASED_FACTORS, conch_pyramid
+
+    return conch_pyramid(weights, normalise, RELEASED_FACTORS, **options)
+
+
 BACKBONES: dict[str, Builder] = {
     "small-conv": _small_conv,
     "mobilenet-v2": _mobilenet_v2,
@@ -47,9 +65,12 @@ BACKBONES: dict[str, Builder] = {
     "mit-b3": partial(_mit, "b3"),
     "mit-b4": partial(_mit, "b4"),
     "mit-b5": partial(_mit, "b5"),
+    "conch": _conch,
+    "conch-released": _conch_released,
 }
-TIMM = "timm:"
-"""Prefix of any of timm's models that can return features, as in ``timm:resnet18``."""
+FAMILIES: dict[str, Builder] = {"timm:": _timm, "vit:": _vit}
+"""Prefixes before timm's own names: any of its models that can return features, as in ``timm:resnet18``, and any of
+its plain vision transformers as a pyramid, as in ``vit:vit_small_patch14_dinov2``."""
 
 
 def build_backbone(
@@ -58,7 +79,7 @@ def build_backbone(
     """Build a backbone by name.
 
     Args:
-        name: a key of ``BACKBONES``, or ``timm:`` and a model's name.
+        name: a key of ``BACKBONES``, or ``timm:`` or ``vit:`` and a model's name.
         weights: ``none`` or None (random), a file, a folder, or ``hf:organisation/name@revision``.
         normalise: input normalisation; None for the one that the backbone's weights were trained with.
         **options: arguments of the backbone's own function, such as ``strides`` of MiT.
@@ -66,10 +87,12 @@ def build_backbone(
     Raises:
         ConfigError: if no backbone has this name.
     """
-    if name.startswith(TIMM):
-        return _timm(name.removeprefix(TIMM), weights, normalise, **options)  # type: ignore[no-any-return]  # late import
+    for prefix, builder in FAMILIES.items():
+        if name.startswith(prefix):
+            return builder(name.removeprefix(prefix), weights, normalise, **options)
     if name not in BACKBONES:
         close = get_close_matches(name, BACKBONES, n=1)
         hint = f" did you mean {close[0]}?" if close else ""
-        raise ConfigError(f"unknown backbone {name!r};{hint} there are {', '.join(BACKBONES)} and {TIMM}<model>")
+        families = " and ".join(f"{prefix}<model>" for prefix in FAMILIES)
+        raise ConfigError(f"unknown backbone {name!r};{hint} there are {', '.join(BACKBONES)}, {families}")
     return BACKBONES[name](weights, normalise, **options)

@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from histoproto.cams.scores import minmax
 
 
 class Regions(NamedTuple):
@@ -31,14 +34,37 @@ def threshold(
 def cut_regions(
     images: Float[Tensor, "pairs 3 height width"],
     maps: Float[Tensor, "pairs height width"],
-    mask: Bool[Tensor, "pairs height width"],
+    mask: Bool[Tensor, "pairs height width"] | None,
 ) -> Regions:
     """Return ``b M X`` and ``(1 - b) (1 - M) X`` (Eq. 5), with gradient to the maps.
 
     Args:
         images: the image of each (image, class) pair.
         maps: the class's map.
-        mask: the class's thresholded map ``b``.
+        mask: the class's thresholded map ``b``; None leaves the threshold out: ``M X`` and ``(1 - M) X``.
     """
-    weight, inside = maps[:, None], mask[:, None].to(maps.dtype)
-    return Regions(inside * weight * images, (1 - inside) * (1 - weight) * images)
+    weight = maps[:, None]
+    inside, outside = _sides(weight, mask)
+    return Regions(inside * weight * images, outside * (1 - weight) * images)
+
+
+def cut_stretched_regions(
+    images: Float[Tensor, "pairs 3 height width"],
+    maps: Float[Tensor, "pairs height width"],
+    mask: Bool[Tensor, "pairs height width"] | None,
+) -> Regions:
+    """Return ``b S(M X)`` and ``(1 - b) S((1 - M) X)``, where S stretches each channel of each crop to [0, 1].
+
+    That is what the released PBIP does, whose M is an unbounded logit; arguments as ``cut_regions``.
+    """
+    weight = maps[:, None]
+    inside, outside = _sides(weight, mask)
+    return Regions(inside * minmax(weight * images), outside * minmax((1 - weight) * images))
+
+
+def _sides(weight: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return what each region is multiplied by: ``b`` and ``1 - b``, or ones."""
+    if mask is None:
+        return torch.ones_like(weight), torch.ones_like(weight)
+    inside = mask[:, None].to(weight.dtype)
+    return inside, 1 - inside

@@ -34,6 +34,12 @@ def train(
     backbone: str | None = None,
     weights: str | None = None,
     encoder: str | None = None,
+    encoder_weights: str | None = None,
+    bank: Path | None = None,
+    teacher: str | None = None,
+    teacher_weights: str | None = None,
+    text_encoder: str | None = None,
+    prompts: str | None = None,
     prototypes: int | None = None,
     epochs: int | None = None,
     batch: int | None = None,
@@ -49,17 +55,27 @@ def train(
     ``histoproto train --resume runs/lpd`` and ends bitwise where it would have ended.
 
     Args:
-        method: name of the method; now: lpd.
+        method: pbip, lpd, construct, cam, gradcam, or a method of an installed package.
         study: folder made by ``histoproto data import``.
         run: new folder for everything the run makes.
         resume: run folder to go on with; takes no other argument.
         preset: corrected (every known defect repaired), paper, or released (the authors' code).
             [default: corrected]
         seed: of weights, order of patches and augmentation. [default: 0]
-        backbone: small-conv, mobilenet-v2, mit-b0 .. mit-b5, or timm:MODEL.
+        backbone: small-conv, mobilenet-v2, mit-b0 .. mit-b5, conch, timm:MODEL, or vit:MODEL.
         weights: start of the backbone: a file, a folder, hf:org/name@revision, or none.
-        encoder: frozen encoder of the similarity loss: self (moving average of the backbone) or none.
-        prototypes: prototypes per class.
+        encoder: frozen encoder of the similarity loss: self (moving average of the backbone), bank (the one that
+            made the image bank), run:RUN (backbone of an earlier run), none, or a name that
+            histoproto doctor --encoders lists.
+        encoder_weights: its weights, where the name alone does not say: a file, a folder, or hf:org/name@revision.
+        bank: image bank that prototypes come from, made by histoproto bank; pbip needs one.
+        teacher: construct learns from the relations between its pixels: any backbone with weights, self (moving average
+            of the student) or none.
+        teacher_weights: a file, a folder, or hf:org/name@revision.
+        text_encoder: prototypes start from sentences about each class, read by this encoder.
+        prompts: those sentences: a YAML file, or the name of a shipped one such as phantom. [default: the one for the
+            study's classes]
+        prototypes: prototypes per class; a bank brings its own number.
         epochs: passes over the training patches.
         batch: patches per step.
         lr: peak learning rate.
@@ -74,7 +90,8 @@ def train(
     """
     if resume is not None:
         others = (method, study, run, backbone, weights, encoder, prototypes, epochs, batch, lr, patch_px, choose_by)
-        if any(value is not None for value in (*others, preset, seed, settings)):
+        sources = (encoder_weights, bank, teacher, teacher_weights, text_encoder, prompts)
+        if any(value is not None for value in (*others, *sources, preset, seed, settings)):
             raise ConfigError(
                 "--resume takes the run folder alone, since the run's settings stand: "
                 "histoproto train --resume runs/lpd"
@@ -82,6 +99,11 @@ def train(
         return _report(*_resume(resume), json=json)
     if method is None or study is None or run is None:
         raise ConfigError("name a method, a study and a run folder: histoproto train lpd study --run runs/lpd")
+    if bank is not None and prototypes is not None:
+        raise ConfigError(
+            "--prototypes and --bank: the bank brings its prototypes; for another number make another bank with "
+            "histoproto bank --per-class"
+        )
     chosen = _choose(
         method,
         preset or "corrected",
@@ -90,7 +112,13 @@ def train(
             ("seed",): seed,
             ("backbone", "name"): backbone,
             ("backbone", "weights"): weights,
-            ("encoder", "name"): encoder,
+            ("encoder", "name"): _absolute(encoder),
+            ("encoder", "weights"): encoder_weights,
+            ("prototypes", "bank"): None if bank is None else str(bank.absolute()),
+            ("prototypes", "text_encoder"): text_encoder,
+            ("prototypes", "prompts"): _absolute_file(prompts),
+            ("teacher", "name"): teacher,
+            ("teacher", "weights"): teacher_weights,
             ("model", "prototypes_per_class"): prototypes,
             ("training", "epochs"): epochs,
             ("training", "batch"): batch,
@@ -100,6 +128,18 @@ def train(
         },
     )
     return _report(*_start(chosen, study, run), json=json)
+
+
+def _absolute(encoder: str | None) -> str | None:
+    """Return an encoder's name; the run of ``run:PATH`` by its absolute path, so that any folder can resume."""
+    if encoder is None or not encoder.startswith("run:"):
+        return encoder
+    return f"run:{Path(encoder.removeprefix('run:')).absolute()}"
+
+
+def _absolute_file(prompts: str | None) -> str | None:
+    """Return a prompt file by its absolute path; names of shipped ones have no suffix and stay."""
+    return str(Path(prompts).absolute()) if prompts is not None and Path(prompts).suffix else prompts
 
 
 def _choose(method: str, preset: str, settings_file: Path | None, flags: dict[tuple[str, ...], Any]) -> "RunSettings":
@@ -148,7 +188,7 @@ def _prepare(settings: "RunSettings", study: "Study") -> _Prepared:
     from histoproto.wiring import build
 
     torch.manual_seed(settings.seed)
-    method, weights = build(settings, study.taxonomy)
+    method, weights, settings = build(settings, study.taxonomy)
     training = PatchDataset(study.split("train"), settings.patch_px)
     holdout = PatchDataset(study.split(study.choosing_split), settings.patch_px)
     return _Prepared(settings, study, method, weights, training, holdout)
@@ -168,7 +208,7 @@ def _start(settings: "RunSettings", study_folder: Path, run: Path) -> tuple[Path
     prepared = _prepare(settings, read_study(study_folder))
     with _held(folder):
         if is_leader():
-            folder.write_config(describe(settings, prepared.study.taxonomy, study_folder.absolute()))
+            folder.write_config(describe(prepared.settings, prepared.study.taxonomy, study_folder.absolute()))
         return run, _fit(folder, prepared, resume=False)
 
 
@@ -225,6 +265,7 @@ def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str,
         seed=settings.seed,
         collate=collate,
         resume=resume,
+        weights=_weights(settings, prepared.training),
         evaluate_masks=_judge(settings, study) if settings.training.choose_by == "validation-masks" else None,
     )
     if not is_leader():
@@ -236,6 +277,15 @@ def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str,
         record["gate"] = fit_gate(trained, patches, settings.inference).to_dict()
     folder.write_record(record)
     return record
+
+
+def _weights(settings: "RunSettings", training: "PatchDataset") -> list[float] | None:
+    """Return how often each training patch is drawn; None where each is drawn once an epoch."""
+    from histoproto.training.balance import repeat_factors
+
+    if not settings.training.repeat_threshold:
+        return None
+    return repeat_factors([record.labels or () for record in training.records], settings.training.repeat_threshold)
 
 
 def _warn_about_warm_up(settings: "RunSettings", patches: int) -> None:

@@ -30,5 +30,45 @@ class EncoderCard:
     """Whether there is a text tower in the same space."""
 
 
-CARDS: dict[str, EncoderCard] = {}
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+CARDS: dict[str, EncoderCard] = {
+    "clip": EncoderCard(
+        "hf:openai/clip-vit-base-patch32", 224, 512, _CLIP_MEAN, _CLIP_STD, "MIT (of openai/CLIP)", text=True
+    ),
+    "plip": EncoderCard("hf:vinid/plip", 224, 512, _CLIP_MEAN, _CLIP_STD, "none stated", text=True),
+    "medclip": EncoderCard(
+        None,
+        224,
+        512,
+        (0.5862785803043838,) * 3,
+        (0.27950088968644304,) * 3,
+        "none stated for the weights (for the code, MIT and BSD)",
+        text=True,
+    ),
+    "medclip-released": EncoderCard(
+        "hf:microsoft/swin-tiny-patch4-window7-224", 224, 512, (0.0,) * 3, (1.0,) * 3, "Apache-2.0"
+    ),
+    "conch": EncoderCard(
+        "hf:MahmoodLab/conch",
+        448,
+        512,
+        _CLIP_MEAN,
+        _CLIP_STD,
+        "CC-BY-NC-ND-4.0, also for models trained on its outputs",
+        gated=True,
+        text=True,
+    ),
+    "conch-224": EncoderCard(
+        "hf:MahmoodLab/conch",
+        224,
+        512,
+        _CLIP_MEAN,
+        _CLIP_STD,
+        "CC-BY-NC-ND-4.0, also for models trained on its outputs",
+        gated=True,
+        text=True,
+    ),
+}
 """By the name that ``--encoder`` takes."""

@@ -10,11 +10,15 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from histoproto.errors import ConfigError
-from histoproto.presets import lpd
+from histoproto.presets import cam, construct, gradcam, lpd, pbip
 from histoproto.presets.settings import MethodEntry, RunSettings
 
 METHODS: dict[str, MethodEntry] = {
+    "cam": cam.ENTRY,
+    "construct": construct.ENTRY,
+    "gradcam": gradcam.ENTRY,
     "lpd": lpd.ENTRY,
+    "pbip": pbip.ENTRY,
 }
 PLUGINS = "histoproto.methods"
 """Entry-point group of other packages' methods."""

@@ -1,0 +1,1 @@
+"""Sentences that describe each class, for text encoders: one YAML file per data set, and their reader."""
