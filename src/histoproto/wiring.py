@@ -11,7 +11,7 @@ from torch import Tensor
 
 from histoproto.backbones.frozen_pyramid import FrozenPyramid
 from histoproto.backbones.moving_average import MovingAverage
-from histoproto.backbones.registry import build_backbone
+from histoproto.backbones.registry import build_backbone, is_backbone
 from histoproto.banks.features import fingerprint
 from histoproto.banks.folder import file_hash, read_bank
 from histoproto.contracts import (
@@ -24,7 +24,7 @@ from histoproto.contracts import (
     Prototypes,
 )
 from histoproto.encoders.backbone_mean import BackboneEncoder
-from histoproto.encoders.registry import build_encoder
+from histoproto.encoders.registry import PRETRAINED, build_encoder, build_text_encoder
 from histoproto.errors import ConfigError, RunError
 from histoproto.normalise import Normalise
 from histoproto.presets.changes import read_settings
@@ -128,8 +128,6 @@ def _text_prototypes(
     source: PrototypeSource, model: MethodSettings, taxonomy: Taxonomy
 ) -> tuple[Prototypes, LoadedWeights]:
     """Return the mean embedding of each class's sentences."""
-    from histoproto.encoders.registry import build_text_encoder
-
     assert source.text_encoder is not None
     counts = counts_per_class(model.prototypes_per_class, len(taxonomy))
     prompts = read_prompts(source.prompts, taxonomy)
@@ -172,8 +170,9 @@ def load_encoder(name: str, weights: str | None) -> tuple[ImageEncoder, LoadedWe
     """Return a frozen encoder that stands on its own.
 
     Args:
-        name: a name of ``encoders/registry.py``, or ``run:PATH`` for the backbone of an earlier run.
-        weights: as for ``build_encoder``; a run brings its own.
+        name: a name of ``encoders/registry.py``, ``run:PATH`` for the backbone of an earlier run, or the name of a
+            backbone, whose last level is then averaged over positions.
+        weights: as for ``build_encoder``; a run brings its own, a backbone needs them.
 
     Raises:
         ConfigError: if the name is not known, or is ``self`` or ``none``.
@@ -187,6 +186,11 @@ def load_encoder(name: str, weights: str | None) -> tuple[ImageEncoder, LoadedWe
         file = run.folder.checkpoint("best") / "model.safetensors"
         backbone = _backbone_of(run)
         return BackboneEncoder(backbone), LoadedWeights(name, file_hash(file), len(backbone.state_dict()))
+    if is_backbone(name) and name not in PRETRAINED:
+        if weights is None:
+            raise ConfigError(f"{name} as encoder needs weights; name a file, a folder or hf:org/name")
+        backbone, loaded = build_backbone(name, weights)
+        return BackboneEncoder(backbone.eval()), loaded
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(DRAWN_SEED)
         unused, _ = _pyramid(BackboneSettings())  # only ``self`` looks at it

@@ -1,9 +1,12 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
 from histoproto.cli import main
 from histoproto.commands import doctor
+from histoproto.commands.encoder_table import _is_here
 
 
 def run(*options):
@@ -43,3 +46,37 @@ def test_a_gpu_is_asked_for_by_the_driver(tmp_path, capsys, monkeypatch):
     assert run("--json") == 0
     findings = {finding["thing"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
     assert findings["GPU"]["found"] == "Toy GPU, 1024 MiB"
+
+
+LISTING = """
+import sys
+from histoproto.cli import main
+try:
+    main(["doctor", "--encoders", "--json"])
+except SystemExit as end:
+    assert end.code == 0
+assert "torch" not in sys.modules
+"""
+
+
+def test_encoders_are_listed_with_licence_and_address_without_importing_torch():
+    answer = subprocess.run([sys.executable, "-c", LISTING], capture_output=True, text=True, check=True)
+
+    cards = json.loads(answer.stdout)
+
+    assert cards["conch"]["gated"] is True
+    assert cards["conch"]["source"] == "hf:MahmoodLab/conch"
+    assert cards["clip"]["text"] is True
+    assert {card["on_this_machine"] for card in cards.values()} <= {True, False}
+
+
+def test_an_encoder_in_the_hubs_cache_is_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert not _is_here("hf:org/name@main")
+
+    file = tmp_path / "models--org--name" / "snapshots" / "abc" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.touch()
+
+    assert _is_here("hf:org/name@main")
+    assert not _is_here(None)

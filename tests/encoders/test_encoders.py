@@ -1,9 +1,14 @@
+from importlib import import_module
+from importlib.metadata import EntryPoint
+
 import pytest
 import torch
 
 from histoproto.backbones.small_conv import SmallConv
+from histoproto.contracts import LoadedWeights
+from histoproto.encoders.cards import CARDS
 from histoproto.encoders.random_conv import RandomEncoder
-from histoproto.encoders.registry import ENCODERS, build_encoder
+from histoproto.encoders.registry import PLUGINS, PRETRAINED, TEXT, UNTRAINED, build_encoder, build_text_encoder
 from histoproto.encoders.self_average import SelfEncoder
 from histoproto.errors import ConfigError
 
@@ -19,7 +24,7 @@ def set_all(network, value):
             tensor.fill_(value)
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "none"])
+@pytest.mark.parametrize("name", [name for name in UNTRAINED if name != "none"])
 def test_every_encoder_keeps_the_contract(name, backbone):
     encoder = build_encoder(name, None, backbone)[0]
     encoder.train()
@@ -95,3 +100,43 @@ def test_two_random_encoders_differ_and_say_their_length():
     first, second = RandomEncoder(8), RandomEncoder(8)
     assert first(image).shape == (1, first.dim) == (1, 8)
     assert not torch.equal(first(image), second(image))
+
+
+def test_a_text_tower_is_named_where_there_is_none():
+    with pytest.raises(ConfigError, match="medclip-released has no text tower; one of these has: clip"):
+        build_text_encoder("medclip-released", None)
+
+
+def test_an_encoder_without_an_address_asks_for_its_weights(backbone):
+    with pytest.raises(ConfigError, match="medclip has no address on a hub; name its weights"):
+        build_encoder("medclip", None, backbone)
+
+
+@pytest.mark.parametrize("name", [*PRETRAINED])
+def test_every_encoder_with_weights_has_a_card(name):
+    assert name in CARDS
+    assert CARDS[name].text == (name in TEXT)
+
+
+def test_every_card_can_be_built():
+    assert set(CARDS) == set(PRETRAINED)
+
+
+@pytest.mark.parametrize("place", [*PRETRAINED.values(), *TEXT.values()])
+def test_every_named_function_is_there(place):
+    module, function = place.split(":")
+    assert callable(getattr(import_module(f"histoproto.encoders.{module}"), function))
+
+
+def bring(weights):
+    return RandomEncoder(8), LoadedWeights(f"brought from {weights}", tensors=1)
+
+
+def test_another_package_brings_an_encoder(backbone, monkeypatch):
+    brought = EntryPoint("mine", f"{__name__}:bring", PLUGINS)
+    monkeypatch.setattr("histoproto.encoders.registry.entry_points", lambda group: [brought])
+
+    encoder, loaded = build_encoder("mine", "there", backbone)
+
+    assert encoder.dim == 8
+    assert loaded.source == "brought from there"

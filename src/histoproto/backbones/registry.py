@@ -73,6 +73,11 @@ FAMILIES: dict[str, Builder] = {"timm:": _timm, "vit:": _vit}
 its plain vision transformers as a pyramid, as in ``vit:vit_small_patch14_dinov2``."""
 
 
+def is_backbone(name: str) -> bool:
+    """Return whether a backbone has this name."""
+    return name in BACKBONES or name.startswith(tuple(FAMILIES))
+
+
 def build_backbone(
     name: str, weights: str | None = None, normalise: Normalise | None = None, **options: Any
 ) -> tuple[FeaturePyramid, LoadedWeights]:

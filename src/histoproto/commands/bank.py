@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next
 from histoproto.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -286,5 +287,6 @@ def _report(bank: "Bank", study: Path, *, made: bool, json: bool) -> None:
     console.print(table)
     said = f"{bank.folder} is already made of these patches with these settings; nothing was done" if made else ""
     rule = f"White: {bank.record['white_rule']}"
-    for line in filter(None, (rule, f"Look at {bank.folder / 'sheets'}", said, f"Next: {following}")):
+    for line in filter(None, (rule, f"Look at {bank.folder / 'sheets'}", said)):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
+    say_next(following)

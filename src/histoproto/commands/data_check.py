@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -51,12 +53,12 @@ def data_check(study: Path, /, *, json: Annotated[bool, Parameter(negative="")] 
     found = ", ".join(f"{counts[name]} {name}{'s' if counts[name] != 1 else ''}" for name in COLOURS if counts[name])
     verdict = f"{len(known.table)} patches checked: {found or 'nothing to complain about'}."
     following = (
-        f"Next: mend the errors, then histoproto data check {study}"
+        f"mend the errors, then histoproto data check {study}"
         if counts["error"]
-        else f"Next: histoproto train lpd {study} --run runs/lpd"
+        else f"histoproto train lpd {study} --run runs/lpd"
     )
-    for line in (verdict, following):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    console.print(verdict, soft_wrap=True, markup=False, highlight=False)
+    say_next(following)
     return 2 if counts["error"] else 0
 
 

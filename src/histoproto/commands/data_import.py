@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next
 from histoproto.errors import ConfigError
 from histoproto.taxonomy import Taxonomy
 
@@ -101,7 +102,7 @@ def report(study: "Study", notes: list[str], *, json: bool) -> None:
     console.print(table)
     for note in notes:
         console.print(f"Note: {note}.", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"Next: histoproto data check {study.folder}", soft_wrap=True, markup=False, highlight=False)
+    say_next(f"histoproto data check {study.folder}")
 
 
 def _find(

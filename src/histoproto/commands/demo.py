@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next, without_next_steps
 from histoproto.errors import DataError
 
 
@@ -62,32 +63,33 @@ def demo(
     def say(step: str) -> None:
         console.rule(f"[bold]{step}[/bold]  ({time.monotonic() - began:.0f} s)", align="left")
 
-    say("1/7 Drawing labelled patches and a slide")
-    data_phantom(
-        study,
-        train=size.train,
-        val=size.val,
-        test=size.test,
-        size_px=PATCH_PX,
-        seed=seed,
-        slide_px=size.slide_px,
-    )
-    say("2/7 Checking the data")
-    data_check(study)
-    say("3/7 Training LPD on image-level labels")
-    train("lpd", study, run=run, seed=seed, epochs=size.epochs)
-    say("4/7 Masks of the validation patches")
-    masks(run, split="val")
-    say("5/7 Comparing with the truth")
-    evaluate(run, split="test")
-    say("6/7 Predicting a slide")
-    predict(run, [study / "slides" / "phantom.tif"], out=run / "predictions")
-    say("7/7 Report")
-    report(run, out=out / "report.html")
+    with without_next_steps():
+        say("1/7 Drawing labelled patches and a slide")
+        data_phantom(
+            study,
+            train=size.train,
+            val=size.val,
+            test=size.test,
+            size_px=PATCH_PX,
+            seed=seed,
+            slide_px=size.slide_px,
+        )
+        say("2/7 Checking the data")
+        data_check(study)
+        say("3/7 Training LPD on image-level labels")
+        train("lpd", study, run=run, seed=seed, epochs=size.epochs)
+        say("4/7 Masks of the validation patches")
+        masks(run, split="val")
+        say("5/7 Comparing with the truth")
+        evaluate(run, split="test")
+        say("6/7 Predicting a slide")
+        predict(run, [study / "slides" / "phantom.tif"], out=run / "predictions")
+        say("7/7 Report")
+        report(run, out=out / "report.html")
     shutil.copyfile(run / "eval" / "metrics.json", out / "metrics.json")
     console.print(
         f"Done in {time.monotonic() - began:.0f} s. Look at {out / 'report.html'}; figures in {out / 'metrics.json'}",
         soft_wrap=True,
         highlight=False,
     )
-    console.print("Next, your own patches: histoproto data import --help", highlight=False)
+    say_next("your own patches, with histoproto data import --help")

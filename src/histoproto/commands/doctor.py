@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from histoproto.commands.encoder_table import show_encoders
+from histoproto.commands.next_step import say_next
+
 State = Literal["ok", "note", "missing"]
 STYLES: dict[State, str] = {"ok": "green", "note": "yellow", "missing": "red"}
 
@@ -20,12 +23,20 @@ class Finding:
     advice: str = ""
 
 
-def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def doctor(
+    *,
+    encoders: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
     """Show Python, packages, GPU, slide readers, disk and weights cache; exit code 2 if something needed is missing.
 
     Args:
+        encoders: Show instead the frozen encoders that --encoder knows: input, length of the vector, text tower,
+            licence, address, and whether the weights are on this machine.
         json: Print the findings as JSON.
     """
+    if encoders:
+        return show_encoders(json=json)
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -46,11 +57,7 @@ def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
             Text(finding.advice),
         )
     console.print(table)
-    console.print(
-        "Next: install what is missing, then histoproto doctor" if missing else "Next: histoproto demo --out demo",
-        markup=False,
-        highlight=False,
-    )
+    say_next("install what is missing, then histoproto doctor" if missing else "histoproto demo --out demo")
     return 2 if missing else 0
 
 

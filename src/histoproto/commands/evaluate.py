@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next
 from histoproto.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
@@ -210,4 +211,4 @@ def _show(metrics: dict[str, Any], run: Path, chosen: list[str]) -> None:
             table.add_row(gate, rule, *means, *per_class, *tail, style=style)
     console = Console()
     console.print(table)
-    console.print(f"Next: histoproto report {run}", soft_wrap=True, markup=False, highlight=False)
+    say_next(f"histoproto report {run}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next
+
 if TYPE_CHECKING:
     from histoproto.data.manifest import PatchRecord
     from histoproto.inference.decision import Decision
@@ -137,5 +139,5 @@ def _show(folder: Path, shares: dict[str, float], count: int, run: Path) -> None
 
     console = Console()
     covered = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-    for line in (f"{count} masks in {folder}: {covered}", f"Next: histoproto evaluate {run}"):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    console.print(f"{count} masks in {folder}: {covered}", soft_wrap=True, markup=False, highlight=False)
+    say_next(f"histoproto evaluate {run}")

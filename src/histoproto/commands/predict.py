@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next
 from histoproto.errors import DataError, HistoprotoError
 from histoproto.images import IMAGE_SUFFIXES
 
@@ -235,7 +236,7 @@ def _show(done: dict[str, Any], failed: dict[str, str], out: Path, run: Path) ->
         console.print(f"Note: {names[0]}{others}: {note}.", soft_wrap=True, markup=False, highlight=False)
     for file, reason in failed.items():
         console.print(f"failed: {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"Next: look at {out}/*/overlay.png, or: histoproto report {run}", soft_wrap=True, highlight=False)
+    say_next(f"look at {out}/*/overlay.png, or: histoproto report {run}")
 
 
 def _cell(area: dict[str, Any]) -> str:

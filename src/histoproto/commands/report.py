@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next
+
 
 def report(run: Path, /, *, out: Path | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Write one HTML page about a run: figures, examples, curves, data and where it all came from.
@@ -32,4 +34,5 @@ def report(run: Path, /, *, out: Path | None = None, json: Annotated[bool, Param
         sys.stdout.write(json_text.dumps({"report": str(target), "miou": miou, "summary": summary(contents)}) + "\n")
         return
     following = "open it in a browser" if contents.evaluation else f"histoproto evaluate {run} --split test"
-    sys.stdout.write(f"{target} written.\nNext: {following}\n")
+    sys.stdout.write(f"{target} written.\n")
+    say_next(following)

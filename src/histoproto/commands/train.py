@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
+from histoproto.commands.next_step import say_next
 from histoproto.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -366,5 +367,5 @@ def _report(run: Path, record: dict[str, Any], *, json: bool) -> int:
         console = Console()
         chosen = f", best epoch {record['best_epoch']} by {record['choose_by']}" if record["best_epoch"] else ""
         console.print(f"{run}: {record['stopped']} after {record['seconds']:.0f} s{chosen}", highlight=False)
-        console.print(f"Next: {following}", soft_wrap=True, markup=False, highlight=False)
+        say_next(following)
     return INTERRUPTED if interrupted else 0

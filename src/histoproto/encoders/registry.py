@@ -1,43 +1,116 @@
-"""Encoders by name. A new one: its file, its line here, its line in the docs."""
+"""Encoders by name. A new one: its file, its card in ``cards.py``, its line here.
+
+Another package announces an encoder in its ``pyproject.toml``::
+
+    [project.entry-points."histoproto.encoders"]
+    mine = "mypackage.mine:mine"        # weights -> (ImageEncoder, LoadedWeights)
+"""
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
 
-from histoproto.contracts import FeaturePyramid, ImageEncoder, LoadedWeights
+from histoproto.contracts import FeaturePyramid, ImageEncoder, LoadedWeights, TextEncoder
+from histoproto.encoders.cards import CARDS
 from histoproto.encoders.random_conv import RandomEncoder
 from histoproto.encoders.self_average import SelfEncoder
 from histoproto.errors import ConfigError
 
-Builder = Callable[[str | None, FeaturePyramid], tuple[ImageEncoder | None, LoadedWeights]]
-
 NOTHING_LOADED = LoadedWeights("none")
-
-ENCODERS: dict[str, Builder] = {
-    "self": lambda _, backbone: (SelfEncoder(backbone), NOTHING_LOADED),
-    "none": lambda _, backbone: (None, NOTHING_LOADED),
-    "random": lambda _, backbone: (RandomEncoder(), NOTHING_LOADED),
+UNTRAINED: dict[str, Callable[[FeaturePyramid], ImageEncoder | None]] = {
+    "self": SelfEncoder,
+    "none": lambda _: None,
+    "random": lambda _: RandomEncoder(),
 }
+"""Encoders that load nothing, made of the method's backbone."""
+
+# Named by module and function, and imported when asked for: transformers and timm cost seconds.
+PRETRAINED = {
+    "clip": "clip:clip",
+    "plip": "clip:plip",
+    "medclip": "medclip:medclip",
+    "medclip-released": "medclip:medclip_released",
+    "conch": "conch:conch",
+    "conch-224": "conch:conch_224",
+}
+"""Encoders with weights: a function from a source of weights."""
+TEXT = {
+    "clip": "clip:clip_text",
+    "plip": "clip:plip_text",
+    "medclip": "medclip:medclip_text",
+    "conch": "conch:conch_text",
+    "conch-224": "conch:conch_text",
+}
+"""The text towers among them."""
+HUB = "hf:"
+PLUGINS = "histoproto.encoders"
+"""Entry-point group of other packages' encoders."""
 
 
 def build_encoder(
     name: str, weights: str | None, backbone: FeaturePyramid
 ) -> tuple[ImageEncoder | None, LoadedWeights]:
-    """Build a frozen encoder by name.
+    """Build a frozen image encoder by name.
 
     Args:
-        name: a key of ``ENCODERS``.
-        weights: ``hf:org/name@revision``, a path, or None for the encoder's own address, if it has one.
+        name: a name of this file or of an installed package; ``hf:org/name@revision`` or a folder for any model in
+            timm's hub format.
+        weights: ``hf:org/name@revision``, a path, or None for the encoder's own address.
         backbone: the method's backbone, of which ``self`` makes its copy.
 
     Returns:
         The encoder, or None for ``none`` (the method then leaves out its similarity loss), and what was loaded.
 
     Raises:
-        ConfigError: if no encoder has this name.
+        ConfigError: if no encoder has this name, or weights must be named.
         WeightsError: if its weights are missing or do not fit.
     """
-    if name not in ENCODERS:
-        close = get_close_matches(name, ENCODERS, n=1)
-        hint = f" did you mean {close[0]}?" if close else ""
-        raise ConfigError(f"unknown encoder {name!r};{hint} there are {', '.join(ENCODERS)}")
-    return ENCODERS[name](weights, backbone)
+    if name in UNTRAINED:
+        return UNTRAINED[name](backbone), NOTHING_LOADED
+    if name in PRETRAINED:
+        return _function(PRETRAINED[name])(_source(name, weights))  # type: ignore[no-any-return]  # late import
+    if name.startswith(HUB) or (Path(name) / "config.json").is_file():
+        return _function("hub_folder:hub_folder")(name)  # type: ignore[no-any-return]  # late import
+    plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
+    if name in plugins:
+        return plugins[name].load()(weights)  # type: ignore[no-any-return]  # another package's function
+    raise _unknown(name, [*UNTRAINED, *PRETRAINED, *plugins])
+
+
+def build_text_encoder(name: str, weights: str | None) -> tuple[TextEncoder, LoadedWeights]:
+    """Build the text tower of an encoder.
+
+    Args:
+        name: an encoder that has one.
+        weights: as for ``build_encoder``.
+
+    Raises:
+        ConfigError: if no encoder has this name, it has no text tower, or weights must be named.
+        WeightsError: if its weights or its tokenizer are missing or do not fit.
+    """
+    if name in TEXT:
+        return _function(TEXT[name])(_source(name, weights))  # type: ignore[no-any-return]  # late import
+    if name in UNTRAINED or name in PRETRAINED:
+        raise ConfigError(f"encoder {name} has no text tower; one of these has: {', '.join(TEXT)}")
+    raise _unknown(name, list(TEXT))
+
+
+def _function(place: str) -> Any:
+    module, function = place.split(":")
+    return getattr(import_module(f"histoproto.encoders.{module}"), function)
+
+
+def _source(name: str, weights: str | None) -> str:
+    source = weights or CARDS[name].source
+    if source is None:
+        raise ConfigError(f"encoder {name} has no address on a hub; name its weights, a file or a folder")
+    return source
+
+
+def _unknown(name: str, known: list[str]) -> ConfigError:
+    close = get_close_matches(name, known, n=1)
+    hint = f" did you mean {close[0]}?" if close else ""
+    return ConfigError(f"unknown encoder {name!r};{hint} the encoders are {', '.join(known)}")
