@@ -169,10 +169,23 @@ def test_a_remembered_background_repels_only_classes_that_it_cannot_hold():
     feature = torch.nn.functional.normalize(torch.ones(2, DIM), dim=1)
     logits, own, column = torch.zeros(2, CLASSES), method.membership[[0, 1]], torch.tensor([0, 1])
     alone = method._foreground_loss(feature, logits, own, column)
-    method.memory.push(feature[:1], torch.tensor([[True, False, False]]))
+    opposite = torch.cat([feature[:1], -feature[:1]])  # these two share nothing
+    method.memory.push(opposite, torch.tensor([[True, False, False]] * 2))
     with_memory = method._foreground_loss(feature, logits, own, column)
     torch.testing.assert_close(alone, torch.tensor([3.0, 3.0]).log())
-    torch.testing.assert_close(with_memory, torch.tensor([3.0, 3.0 + torch.e]).log())
+    torch.testing.assert_close(with_memory, torch.tensor([3.0, 3.0 + torch.e + 1 / torch.e]).log())
+
+
+def test_what_all_features_share_does_not_count():
+    method = make(temperature=1.0, memory_size=4).eval()
+    tilted = torch.full((4, DIM), 50.0) + torch.eye(DIM)[:4]
+    method.memory.push(tilted, torch.zeros(4, CLASSES, dtype=torch.bool))
+
+    past = method.memory.read()[0]
+    cosines = torch.nn.functional.normalize(past - method.memory.shared(), dim=1)
+
+    assert (past @ past.T).min() > 0.99
+    assert (cosines @ cosines.T).triu(1).max() < 0
 
 
 def test_the_released_memory_is_full_of_random_directions_and_takes_every_background_for_a_negative():

@@ -71,3 +71,12 @@ def test_it_keeps_no_graph_and_later_pushes_do_not_change_what_was_read():
     memory.push(torch.randn(2, 3), nothing(2))
     assert not read.requires_grad
     assert torch.equal(read, before)
+
+
+def test_the_shared_part_is_the_mean_of_what_is_there():
+    memory = FeatureMemory(4, 2, 1)
+    assert memory.shared().tolist() == [0, 0]
+
+    memory.push(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.zeros(2, 1, dtype=torch.bool))
+
+    assert memory.shared().tolist() == [0.5, 0.5]

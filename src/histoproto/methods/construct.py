@@ -31,10 +31,10 @@ code, of which the first four make two of its three terms dead:
   reproduced by ``form="released"``, since it cannot reach the prediction.
 * A background that may hold a class, because the image does, is no negative for that class; the memory starts empty
   instead of full of random vectors.
+* What the remembered features share is taken off all features. It is most of their length (cosines near 1 for a
+  convolutional encoder), so a crop resembled every remembered background more than any prototype, whatever it showed.
 * The foreground threshold is taken over each class's map, not over all maps of the image; maps are stretched to [0, 1]
   before they weight the image; each class has a bias; averages over pairs are taken within an image first.
-
-Adapters and projections of levels that nothing looks at (released: two of four, three of four) are left out.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, pad
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize, pad
 
 from histoproto.cams.regions import cut_regions, threshold
 from histoproto.cams.scores import minmax, upsample
@@ -66,10 +66,7 @@ from histoproto.prototypes.memory import FeatureMemory
 from histoproto.prototypes.projection import PrototypeProjection
 from histoproto.prototypes.similarity import cosine_maps
 
-COARSEST_CAM_CELL_PX = 16
-"""14x14 cells at 224 px."""
-LevelPair = tuple[int, int]
-"""A level of the student and one of the teacher."""
+COARSEST_CAM_CELL_PX = 16  # 14x14 cells at 224 px
 
 
 @dataclass(frozen=True)
@@ -247,17 +244,18 @@ class ConStruct(Method):
         """Return ``L_sim = L_fg + L_bg`` of the labelled (image, class) pairs."""
         released = self.settings.form == "released"
         image, column = draw_pairs((labels > 0).nonzero(), self.settings.max_pairs).unbind(1)  # (pairs,), (pairs,)
-        if not len(image):
-            return maps.sum() * 0.0  # a batch without labels says nothing
+        if not len(image):  # a batch without labels says nothing
+            return maps.sum() * 0.0
         weights = upsample(maps if released else minmax(maps), (images.shape[-2], images.shape[-1]))
         mask = threshold(weights, self.settings.foreground_fraction, over_image=released)
         regions = cut_regions(images[image], weights[image, column], mask[image, column])
-        assert self.encoder is not None
+        assert self.encoder is not None and self.memory is not None
         features = self.encoder(torch.cat(regions)).float()  # (2 pairs, D)
         own = self.membership[column]  # (pairs, T)
         with torch.autocast(images.device.type, enabled=False):
-            foreground, background = similarity_logits(features, self.prototypes, self.settings.temperature).chunk(2)
-            attracted = self._foreground_loss(features[: len(image)], foreground, own, column)
+            shown = features if released else normalize(features, dim=1) - self.memory.shared()
+            foreground, background = similarity_logits(shown, self.prototypes, self.settings.temperature).chunk(2)
+            attracted = self._foreground_loss(shown[: len(image)], foreground, own, column)
             per_pair = attracted + infonce(background, ~own)  # (pairs,)
         others = (labels[image] > 0).scatter(1, column[:, None], False)  # what the background may hold
         self._backgrounds = (features[len(image) :].detach(), others & (not released))
@@ -267,6 +265,8 @@ class ConStruct(Method):
         """Return ``L_fg`` per pair: InfoNCE to the class's prototypes, with remembered backgrounds as negatives."""
         assert self.memory is not None
         past, holds = self.memory.read()  # (filled, D), (filled, C)
+        if self.settings.form == "corrected":
+            past = past - self.memory.shared()
         remembered = similarity_logits(features, past, self.settings.temperature)  # (pairs, filled)
         remembered = remembered.masked_fill(holds[:, column].T, -torch.inf)
         return infonce(torch.cat([logits, remembered], dim=1), pad(own, (0, len(past))))
@@ -285,7 +285,9 @@ def _cam_level(settings: ConStructSettings, student: FeaturePyramid) -> int:
     return chosen
 
 
-def _guidance(settings: ConStructSettings, cam: int, levels: int, teacher: FeaturePyramid | None) -> list[LevelPair]:
+def _guidance(
+    settings: ConStructSettings, cam: int, levels: int, teacher: FeaturePyramid | None
+) -> list[tuple[int, int]]:
     """Return pairs of the student's and the teacher's level."""
     released = settings.form == "released"
     pairs = [(guide if released else cam, guide) for guide in settings.guidance_levels]

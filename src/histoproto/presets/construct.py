@@ -57,7 +57,7 @@ CORRECTED = RunSettings(
     method="construct",
     preset="corrected",
     teacher=BackboneSettings("self"),
-    model=ConStructSettings(warmup_steps=200, max_pairs=8),
+    model=ConStructSettings(temperature=0.3, warmup_steps=200, max_pairs=8),
     training=TrainSettings(epochs=12, batch=32, lr=1e-3, weight_decay=0.05, warmup_steps=50),
     augment=AugmentSettings(flips=True, stain_sigma=0.2, stain_bias=0.04),
 )

@@ -60,3 +60,7 @@ class FeatureMemory(nn.Module):
         """Return a copy of the features that are there, at unit length, and which classes each may contain."""
         filled = len(self)
         return self.features[:filled].clone(), self.holds[:filled].clone()
+
+    def shared(self) -> Float[Tensor, " dim"]:
+        """Return the mean of the features that are there; zeros while there are none."""
+        return self.features[: len(self)].sum(0) / max(1, len(self))
