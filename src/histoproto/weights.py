@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from histoproto.contracts import LoadedWeights
 from histoproto.errors import WeightsError
 
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+HUB_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model_vision.bin")
 """Names under which a hub folder keeps its tensors, in order of preference."""
 
 Rename = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]

@@ -1,5 +1,8 @@
+from math import ceil
+
 import pytest
 import torch
+from torch import nn
 
 from histoproto.backbones.registry import BACKBONES, build_backbone
 from histoproto.contracts import LoadedWeights
@@ -38,11 +41,65 @@ def test_mit_has_the_encoder_parameters_of_the_paper(name, millions):
     assert sum(weight.numel() for weight in backbone.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["small-conv", "mobilenet-v2", "mit-b0", "timm:test_efficientnet"])
-def test_gradient_reaches_every_parameter(name):
-    backbone, _ = build_backbone(name)
-    backbone.eval()  # no path is dropped
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in DEEP])
+def test_levels_of_an_image_of_any_size_are_rounded_up(name):
+    with torch.device("meta"):
+        backbone, _ = build_backbone(name)
+        levels = backbone(torch.empty(1, 3, 70, 97))
 
+    assert [tuple(level.shape[-2:]) for level in levels] == [
+        (ceil(70 / stride), ceil(97 / stride)) for stride in backbone.strides
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("resnet-18", 11.177), ("resnet-50", 23.508), ("resnet-38d", 105.071), ("transunet", 97.890)],
+)
+def test_a_network_without_head_and_norms_of_levels_has_the_published_parameters(name, millions):
+    """torchvision, 11.690 and 25.557 with head; the published ResNet38d file; timm, 98.659 with head."""
+    with torch.device("meta"):
+        backbone, _ = build_backbone(name)
+    sizes = [weight.numel() for name, weight in backbone.named_parameters() if not name.startswith("norms.")]
+    assert sum(sizes) / 1e6 == pytest.approx(millions, abs=0.001)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["small-conv", "mobilenet-v2", "mit-b0", "resnet-18", "resnet-50", "resnet-38d", "transunet", TIMM[1]],
+)
+def backbone(request):
+    """One backbone in evaluation mode, so that no path is dropped; tests must not change its weights."""
+    torch.manual_seed(0)
+    network, _ = build_backbone(request.param)
+    return network.eval()
+
+
+def test_channels_are_read_in_the_order_red_green_blue(backbone):
+    seen = []
+    convolutions = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    handles = [module.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for module in convolutions]
+    colours = torch.tensor([0.9, 0.5, 0.1]).view(1, 3, 1, 1)
+
+    with torch.no_grad():
+        backbone(colours.expand(1, 3, 64, 64))
+    for handle in handles:
+        handle.remove()
+
+    expected = (colours - backbone.normalise.mean) / backbone.normalise.std
+    assert backbone.normalise.order == "rgb"
+    torch.testing.assert_close(seen[0][..., 32, 32], expected[..., 0, 0])
+
+
+def test_an_image_has_the_same_levels_alone_and_in_a_batch(backbone):
+    images = torch.rand(2, 3, 64, 48)
+    with torch.no_grad():
+        together, alone = backbone(images), backbone(images[1:])
+    for level, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(level[1:], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_gradient_reaches_every_parameter(backbone):
     levels = backbone(torch.rand(2, 3, 64, 64))
     sum((level * torch.randn_like(level)).sum() for level in levels).backward()
 

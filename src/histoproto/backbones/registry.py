@@ -32,6 +32,24 @@ def _mit(variant: str, weights: str | None, normalise: Normalise | None, **optio
     return mit(variant, weights, normalise, **options)
 
 
+def _resnet(variant: str, weights: str | None, normalise: Normalise | None, **options: Any) -> Any:
+    from histoproto.backbones.resnet import resnet
+
+    return resnet(variant, weights, normalise, **options)
+
+
+def _resnet38d(weights: str | None, normalise: Normalise | None, **options: Any) -> Any:
+    from histoproto.backbones.resnet38d import resnet38d
+
+    return resnet38d(weights, normalise, **options)
+
+
+def _transunet(weights: str | None, normalise: Normalise | None, **options: Any) -> Any:
+    from histoproto.backbones.transunet import transunet
+
+    return transunet(weights, normalise, **options)
+
+
 def _timm(model: str, weights: str | None, normalise: Normalise | None, **options: Any) -> Any:
     from histoproto.backbones.timm_pyramid import timm_pyramid
 
@@ -65,6 +83,10 @@ BACKBONES: dict[str, Builder] = {
     "mit-b3": partial(_mit, "b3"),
     "mit-b4": partial(_mit, "b4"),
     "mit-b5": partial(_mit, "b5"),
+    "resnet-18": partial(_resnet, "18"),
+    "resnet-50": partial(_resnet, "50"),
+    "resnet-38d": _resnet38d,
+    "transunet": _transunet,
     "conch": _conch,
     "conch-released": _conch_released,
 }

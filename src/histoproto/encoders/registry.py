@@ -35,6 +35,23 @@ PRETRAINED = {
     "medclip-released": "medclip:medclip_released",
     "conch": "conch:conch",
     "conch-224": "conch:conch_224",
+    "conch-v1.5": "conch_v1_5:conch_v1_5",
+    "dinov2-s": "dinov2:dinov2_s",
+    "dinov2-b": "dinov2:dinov2_b",
+    "dinov2-l": "dinov2:dinov2_l",
+    "uni": "timm_vit:uni",
+    "uni2-h": "timm_vit:uni2_h",
+    "virchow2": "timm_vit:virchow2",
+    "h-optimus-0": "timm_vit:h_optimus_0",
+    "h-optimus-1": "timm_vit:h_optimus_1",
+    "phikon-v2": "dinov2:phikon_v2",
+    "hibou-b": "dinov2:hibou_b",
+    "hibou-l": "dinov2:hibou_l",
+    "kaiko-vits8": "timm_vit:kaiko_vits8",
+    "kaiko-vits16": "timm_vit:kaiko_vits16",
+    "kaiko-vitb8": "timm_vit:kaiko_vitb8",
+    "kaiko-vitb16": "timm_vit:kaiko_vitb16",
+    "kaiko-vitl14": "timm_vit:kaiko_vitl14",
 }
 """Encoders with weights: a function from a source of weights."""
 TEXT = {
@@ -57,7 +74,7 @@ def build_encoder(
 
     Args:
         name: a name of this file or of an installed package; ``hf:org/name@revision`` or a folder for any model in
-            timm's hub format.
+            timm's hub format (the address of a named encoder, at any revision, means that encoder).
         weights: ``hf:org/name@revision``, a path, or None for the encoder's own address.
         backbone: the method's backbone, of which ``self`` makes its copy.
 
@@ -73,7 +90,7 @@ def build_encoder(
     if name in PRETRAINED:
         return _function(PRETRAINED[name])(_source(name, weights))  # type: ignore[no-any-return]  # late import
     if name.startswith(HUB) or (Path(name) / "config.json").is_file():
-        return _function("hub_folder:hub_folder")(name)  # type: ignore[no-any-return]  # late import
+        return _from_hub_folder(name, weights)
     plugins = {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
     if name in plugins:
         return plugins[name].load()(weights)  # type: ignore[no-any-return]  # another package's function
@@ -96,6 +113,16 @@ def build_text_encoder(name: str, weights: str | None) -> tuple[TextEncoder, Loa
     if name in UNTRAINED or name in PRETRAINED:
         raise ConfigError(f"encoder {name} has no text tower; one of these has: {', '.join(TEXT)}")
     raise _unknown(name, list(TEXT))
+
+
+def _from_hub_folder(source: str, weights: str | None) -> tuple[ImageEncoder, LoadedWeights]:
+    if weights is not None:
+        raise ConfigError(f"{source} brings its own weights; leave --encoder-weights out")
+    address = source.partition("@")[0].lower()
+    for name, card in CARDS.items():
+        if card.source is not None and card.source.lower() == address:
+            return _function(PRETRAINED[name])(source)  # type: ignore[no-any-return]  # late import
+    return _function("hub_folder:hub_folder")(source)  # type: ignore[no-any-return]  # late import
 
 
 def _function(place: str) -> Any:

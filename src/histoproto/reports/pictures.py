@@ -87,14 +87,30 @@ def activation(path: Path, photograph_path: Path, side_px: int, low: int, high: 
     """
 
     def draw() -> str:
-        below = ImageEnhance.Color(_fit(Image.fromarray(read_rgb(photograph_path)), side_px)).enhance(MUTED)
+        below = _fit(Image.fromarray(read_rgb(photograph_path)), side_px)
         values = np.asarray(Image.fromarray(read_indices(path)).resize(below.size, Image.Resampling.BILINEAR))
-        glow = ((values.astype(np.float64) - low) / max(high - low, 1)).clip(0, 1)
-        tint = STRONGEST_TINT * glow[..., None]
-        mixed = (1 - tint) * np.asarray(below) + tint * _table(ACTIVATION_COLOURS)[(255 * glow).astype(np.uint8)]
-        return _jpeg(Image.fromarray(mixed.round().astype(np.uint8)))
+        return _jpeg(glowing(below, (values.astype(np.float64) - low) / max(high - low, 1)))
 
     return _or_problem(path, draw)
+
+
+def glowing(below: Image.Image, glow: NDArray[np.floating]) -> Image.Image:
+    """Return a photograph, muted, under a glow.
+
+    Args:
+        below: RGB.
+        glow: 0 none .. 1 brightest, cut off outside, of the photograph's height and width.
+    """
+    share = glow.clip(0, 1)
+    tint = STRONGEST_TINT * share[..., None]
+    muted = np.asarray(ImageEnhance.Color(below).enhance(MUTED))
+    mixed = (1 - tint) * muted + tint * _table(ACTIVATION_COLOURS)[(255 * share).astype(np.uint8)]
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def embedded(image: Image.Image) -> Picture:
+    """Return a picture that was drawn elsewhere."""
+    return Picture(_jpeg(image))
 
 
 def scale(name: str) -> str:
