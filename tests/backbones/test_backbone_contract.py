@@ -72,6 +72,9 @@ def backbone(request):
     """One backbone in evaluation mode, so that no path is dropped; tests must not change its weights."""
     torch.manual_seed(0)
     network, _ = build_backbone(request.param)
+    for parameter in network.parameters():
+        if not parameter.any():  # a residual branch that begins at nothing, say
+            nn.init.normal_(parameter, std=0.1)
     return network.eval()
 
 
@@ -96,7 +99,8 @@ def test_an_image_has_the_same_levels_alone_and_in_a_batch(backbone):
     with torch.no_grad():
         together, alone = backbone(images), backbone(images[1:])
     for level, expected in zip(together, alone, strict=True):
-        torch.testing.assert_close(level[1:], expected, atol=1e-4, rtol=1e-4)
+        scale = expected.abs().amax()
+        torch.testing.assert_close(level[1:] / scale, expected / scale, atol=1e-5, rtol=0)
 
 
 def test_gradient_reaches_every_parameter(backbone):

@@ -7,6 +7,7 @@ import pytest
 from histoproto.cli import main
 from histoproto.commands import doctor
 from histoproto.commands.encoder_table import _is_here
+from histoproto.encoders.cards import CARDS
 
 
 def run(*options):
@@ -80,3 +81,16 @@ def test_an_encoder_in_the_hubs_cache_is_here(tmp_path, monkeypatch):
 
     assert _is_here("hf:org/name@main")
     assert not _is_here(None)
+
+
+def test_the_table_of_encoders_names_each_and_says_how_to_get_the_gated_ones(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
+    assert run("--encoders") == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert {*CARDS, "self", "random"} <= rows.keys()
+    assert "yes" in rows["plip"]
+    assert "hf:MahmoodLab/UNI2-h" in rows["uni2-h"]
+    assert "2560" in rows["virchow2"]
+    assert out.count("(gated)") == sum(card.gated for card in CARDS.values())
+    assert out.splitlines()[-1].endswith("hf auth login")

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -136,6 +137,45 @@ def test_a_split_without_labels_and_masks_ends_in_a_sentence_that_names_another(
     assert command("zeroshot", bare, "--encoder", f"run:{trained}") == 2
     assert "split test has neither image-level labels nor masks" in (error := capsys.readouterr().err)
     assert "--split train" in error
+
+
+def test_features_that_a_bank_kept_of_labelled_patches_are_not_taken_for_those_that_masks_name(
+    command, study, trained, tmp_path, capsys
+):
+    def change(table):
+        outside = table["split"].isin(["val", "test"]) & table["mask"].notna()
+        table.loc[outside, "labels"] = None
+        table.loc[outside, "split"] = "train"
+
+    mixed = relabelled(study, tmp_path / "mixed", change)
+    asking = ("zeroshot", mixed, "--encoder", f"run:{trained}", "--split", "train", "--json")
+    making = ("bank", mixed, "--encoder", f"run:{trained}", "--per-class", 1)
+    assert command(*making, "--out", tmp_path / "bank") == 0
+    capsys.readouterr()
+    assert command(*asking, "--out", tmp_path / "after") == 0
+    after = json.loads(capsys.readouterr().out)["results"]
+    for file in (mixed / "features").iterdir():
+        file.unlink()
+    assert command(*asking, "--out", tmp_path / "alone") == 0
+    assert json.loads(capsys.readouterr().out)["results"] == after
+    labelled = (read_study(mixed).table["labels"].str.count("1") == 1).sum()
+    assert sum(after["image"]["patches"].values()) > labelled
+
+
+def test_a_class_without_a_training_patch_of_its_own_has_no_figure_and_its_patches_do_not_count(
+    command, study, trained, tmp_path, capsys
+):
+    def change(table):
+        table.loc[(table["split"] == "train") & (table["labels"] == "0001"), "labels"] = "1001"
+
+    without = relabelled(study, tmp_path / "without", change)
+    assert command("zeroshot", without, "--encoder", f"run:{trained}", "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    figures = json.loads((tmp_path / "out" / "zeroshot.json").read_text())["results"]["image"]["per_class"]
+    assert figures["NEC"] == {"f1": None, "support": 0, "left_out": 1}
+    assert all(figures[name]["f1"] is not None for name in ("TUM", "STR", "LYM"))
+    assert "NEC has no image prompt, so its patches (1) do not count" in printed
+    assert re.search(r"NEC +n/a +0", printed)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -71,7 +71,8 @@ class TransUNet(FeaturePyramid):
         tokens = torch.cat([network.cls_token.expand(len(cells), -1, -1), cells], dim=1)
         tokens = tokens + resample_abs_pos_embed(network.pos_embed, list(grid.shape[-2:]))
         tokens = network.norm(network.blocks(network.norm_pre(tokens)))
-        return tokens[:, 1:].transpose(1, 2).unflatten(2, grid.shape[-2:])
+        attended: Tensor = tokens[:, 1:].transpose(1, 2).unflatten(2, grid.shape[-2:])
+        return attended
 
 
 def transunet(
@@ -88,7 +89,7 @@ def transunet(
     Raises:
         WeightsError: if the weights cannot be read or do not fit.
     """
-    hybrid = network or timm.create_model(MODEL, pretrained=False, num_classes=0)
+    hybrid: Any = network or timm.create_model(MODEL, pretrained=False, num_classes=0)
     pyramid = TransUNet(hybrid, normalise)
 
     def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,4 +106,5 @@ def transunet(
 def _resized(positions: Tensor, network: VisionTransformer) -> Tensor:
     """Return position embeddings of the network's own grid."""
     embedding: Any = network.patch_embed
-    return resample_abs_pos_embed(positions, list(embedding.grid_size))
+    resized: Tensor = resample_abs_pos_embed(positions, list(embedding.grid_size))
+    return resized

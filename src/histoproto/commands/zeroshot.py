@@ -259,7 +259,8 @@ def _look(
     from histoproto.banks.white import RULE
     from histoproto.progress import progress_bar
 
-    of_bank = split == "train" and limit is None
+    by_label = all(record.labels is not None for record, _ in asked)
+    of_bank = split == "train" and limit is None and by_label  # a bank takes no patch by its mask
     of: Any = "single" if of_bank else [split, *(record.name for record, _ in asked)]
     key = content_key({"data": study.data_hash(), "encoder": mark, "white": RULE, "of": of})
     file = study.folder / "features" / f"{key[:16]}.safetensors"
@@ -292,7 +293,7 @@ def _ask(study: "Study", features: "Tensor", asked: "list[Asked]", vectors: "Cla
 def _left_out(kind: str, result: dict[str, Any]) -> list[str]:
     """Say which classes could not be asked about."""
     return [
-        f"{name} has no {kind} prompt, so its {figures['left_out']} patches do not count for {kind} prompts"
+        f"{name} has no {kind} prompt, so its patches ({figures['left_out']}) do not count for {kind} prompts"
         for name, figures in result["per_class"].items()
         if figures["left_out"]
     ]

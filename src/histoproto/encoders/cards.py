@@ -52,7 +52,7 @@ def _kaiko(model: str, dim: int) -> EncoderCard:
 
 
 def _hibou(size: str, dim: int) -> EncoderCard:
-    return EncoderCard(f"hf:histai/hibou-{size}", 224, dim, _HIBOU_MEAN, _HIBOU_STD, "Apache-2.0", gated=size == "L")
+    return EncoderCard(f"hf:histai/hibou-{size}", 224, dim, _HIBOU_MEAN, _HIBOU_STD, "Apache-2.0", gated=True)
 
 
 CARDS: dict[str, EncoderCard] = {
@@ -105,7 +105,9 @@ CARDS: dict[str, EncoderCard] = {
     "virchow2": EncoderCard(
         "hf:paige-ai/Virchow2", 224, 2560, _IMAGENET_MEAN, _IMAGENET_STD, _NO_DERIVATIVES, gated=True
     ),
-    "h-optimus-0": EncoderCard("hf:bioptimus/H-optimus-0", 224, 1536, _OPTIMUS_MEAN, _OPTIMUS_STD, "Apache-2.0"),
+    "h-optimus-0": EncoderCard(
+        "hf:bioptimus/H-optimus-0", 224, 1536, _OPTIMUS_MEAN, _OPTIMUS_STD, "Apache-2.0", gated=True
+    ),
     "h-optimus-1": EncoderCard(
         "hf:bioptimus/H-optimus-1", 224, 1536, _OPTIMUS_MEAN, _OPTIMUS_STD, "CC-BY-NC-ND-4.0", gated=True
     ),

@@ -143,7 +143,7 @@ def _dim(network: nn.Module, side: int, source: str) -> int:
             f"{source}: the network returns {shape} for an image, not one vector; write a global_pool, such as avg, "
             f"into its {CONFIG}"
         )
-    return shape[1]
+    return int(shape[1])
 
 
 def _licence(source: str, stated: Mapping[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
-from timm.layers import SwiGLUPacked
+from timm.layers.mlp import SwiGLUPacked
 from torch import Tensor, nn
 
 from histoproto.contracts import ImageEncoder, LoadedWeights
