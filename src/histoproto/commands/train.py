@@ -63,7 +63,8 @@ def train(
         preset: corrected (every known defect repaired), paper, or released (the authors' code).
             [default: corrected]
         seed: of weights, order of patches and augmentation. [default: 0]
-        backbone: small-conv, mobilenet-v2, mit-b0 .. mit-b5, conch, timm:MODEL, or vit:MODEL.
+        backbone: small-conv, mobilenet-v2, mit-b0 .. mit-b5, resnet-18, resnet-50, resnet-38d, transunet, conch,
+            timm:MODEL or vit:MODEL.
         weights: start of the backbone: a file, a folder, hf:org/name@revision, or none.
         encoder: frozen encoder of the similarity loss: self (moving average of the backbone), bank (the one that
             made the image bank), run:RUN (backbone of an earlier run), none, or a name that
