@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-from pydantic_core import to_jsonable_python
 
 from histoproto.errors import ConfigError
 from histoproto.presets.registry import preset_settings
@@ -15,7 +14,7 @@ from histoproto.taxonomy import Taxonomy
 
 def describe(settings: RunSettings, taxonomy: Taxonomy, study: Path) -> dict[str, Any]:
     """Return the content of ``config.yaml``: plain values from which ``read_settings`` makes the settings again."""
-    plain: dict[str, Any] = to_jsonable_python(asdict(settings))
+    plain = pydantic.TypeAdapter(dict[str, Any]).dump_python(asdict(settings), mode="json")
     return {**plain, "taxonomy": taxonomy.to_dict(), "study": str(study)}
 
 
