@@ -113,7 +113,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str, ignore:
     found = [problem for problem in problems if problem]
     if found:
         raise WeightsError(
-            f"{source} does not fit this backbone: it {', and it '.join(found)}; "
+            f"{source} does not fit this network: it {', and it '.join(found)}; "
             "give the weights of the same architecture"
         )
     network.load_state_dict(own | given)

@@ -62,7 +62,7 @@ def test_a_dilated_last_level_holds_the_coarse_one_at_every_second_cell(torchvis
 
 def test_the_file_of_another_depth_is_refused(torchvision_file):
     _, path = torchvision_file
-    with pytest.raises(WeightsError, match="does not fit this backbone"):
+    with pytest.raises(WeightsError, match="does not fit this network"):
         build_backbone("resnet-50", str(path))
 
 
