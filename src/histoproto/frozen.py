@@ -1,8 +1,10 @@
 """Frozen is a type, not a moment."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,6 +30,33 @@ class Frozen(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         """Return what the network returns."""
         return self.network(*inputs)
+
+
+class Averaged(Frozen):
+    """A slowly averaged copy of a network that trains; checkpoints hold it, and the optimiser has nothing to do.
+
+    Tarvainen and Valpola, "Mean teachers are better role models", NeurIPS 2017, with the warm-up of their code::
+
+        m = min(momentum, (step + 1) / (step + 10))
+        average = m * average + (1 - m) * network
+
+    Args:
+        network: what trains; it is copied, not held.
+        momentum: share of the old average that stays at each step once warmed up, in [0, 1).
+    """
+
+    def __init__(self, network: nn.Module, momentum: float) -> None:
+        super().__init__(copy.deepcopy(network))
+        self.momentum = momentum
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module, step: int) -> None:
+        """Average the weights and copy the buffers (running statistics) after optimiser step ``step``."""
+        momentum = min(self.momentum, (step + 1) / (step + 10))
+        for mine, theirs in zip(self.parameters(), network.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - momentum)
+        for held, given in zip(self.buffers(), network.buffers(), strict=True):
+            held.copy_(given)
 
 
 class Pretrained(nn.Module):

@@ -1,19 +1,10 @@
-"""The student's own backbone, slowly averaged, as a teacher: nothing to download.
+"""The student's own backbone, slowly averaged, as a teacher: nothing to download."""
 
-Tarvainen and Valpola, "Mean teachers are better role models", NeurIPS 2017, with the warm-up of their code::
-
-    m = min(momentum, (step + 1) / (step + 10))
-    average = m * average + (1 - m) * backbone
-"""
-
-import copy
-
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from histoproto.contracts import FeaturePyramid, MovingPyramid
-from histoproto.frozen import Frozen
+from histoproto.frozen import Averaged
 
 
 class MovingAverage(MovingPyramid):
@@ -28,19 +19,13 @@ class MovingAverage(MovingPyramid):
         super().__init__()
         self.channels = tuple(backbone.channels)
         self.strides = tuple(backbone.strides)
-        self.momentum = momentum
-        self.average = Frozen(copy.deepcopy(backbone))
+        self.average = Averaged(backbone, momentum)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """Return the copy's levels, finest first."""
         levels: list[Tensor] = self.average(images)
         return levels
 
-    @torch.no_grad()
     def update(self, backbone: FeaturePyramid, step: int) -> None:
-        """Average the weights and copy the buffers (running statistics) after optimiser step ``step``."""
-        momentum = min(self.momentum, (step + 1) / (step + 10))
-        for mine, theirs in zip(self.average.parameters(), backbone.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - momentum)
-        for held, given in zip(self.average.buffers(), backbone.buffers(), strict=True):
-            held.copy_(given)
+        """Follow the backbone after optimiser step ``step``."""
+        self.average.follow(backbone, step)
