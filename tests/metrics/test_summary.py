@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histoproto.errors import DataError
-from histoproto.metrics.summary import BOUNDARY_RATIOS, Accumulator, mean_iou
+from histoproto.metrics.counts import BOUNDARY_RATIOS, PixelCounts, count_image
+from histoproto.metrics.summary import means, summary
 
 from .brute_force import figures
 
@@ -35,10 +36,8 @@ def image_pairs(draw):
 
 
 def accumulate(pairs, background="ignored"):
-    accumulator = Accumulator(NAMES, background)
-    for prediction, truth in pairs:
-        accumulator.add(prediction, truth)
-    return accumulator.summary()
+    images = [count_image(prediction, truth, len(NAMES), background) for prediction, truth in pairs]
+    return summary(PixelCounts.stacked(images), NAMES)
 
 
 def mean_or_none(values):
@@ -109,17 +108,32 @@ def test_figures_are_pooled_over_pixels_and_not_averaged_over_images():
     assert accumulate([small_wrong, large_right])["per_class"]["TUM"]["iou"] == 0.9
 
 
-def test_adding_returns_the_matrix_of_that_image_and_its_mean_iou():
-    accumulator = Accumulator(NAMES, "ignored")
-    accumulator.add(torch.tensor([[2, 2]]), torch.tensor([[2, 2]]))
-    of_image = accumulator.add(torch.tensor([[0, 1, 1, 1]]), torch.tensor([[0, 0, 1, 255]]))
-    assert of_image.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert mean_iou(of_image) == 0.5
-    assert mean_iou(torch.zeros(4, 4, dtype=torch.int64)) is None
-    assert accumulator.summary()["images"] == 2
-    assert accumulator.confusion.dtype == torch.int64
+def test_the_mean_over_images_gives_every_image_the_same_weight():
+    small_wrong = (torch.ones(1, 10, dtype=torch.int64), torch.zeros(1, 10, dtype=torch.int64))
+    large_right = (torch.zeros(9, 10, dtype=torch.int64), torch.zeros(9, 10, dtype=torch.int64))
+    white = (torch.full((3, 3), WHITE), torch.full((3, 3), WHITE))
+    assert accumulate([small_wrong, large_right, white])["per_image"]["miou"] == 0.5
+
+
+def test_counts_of_images_are_whole_numbers_that_add_up():
+    first = count_image(torch.tensor([[2, 2]]), torch.tensor([[2, 2]]), 3, "ignored")
+    second = count_image(torch.tensor([[0, 1, 1, 1]]), torch.tensor([[0, 0, 1, 255]]), 3, "ignored")
+    assert second.confusion.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    both = PixelCounts.stacked([first, second])
+    assert both.confusion.dtype == torch.int64
+    assert both.pooled().confusion.sum() == 5
+    assert means(both)["miou"].tolist() == [1.0, 0.5]
+
+
+def test_weighted_sums_count_an_image_as_often_as_it_was_drawn():
+    first = count_image(torch.tensor([[2, 2]]), torch.tensor([[2, 2]]), 3, "counted")
+    second = count_image(torch.tensor([[0, 1]]), torch.tensor([[0, 0]]), 3, "counted")
+    drawn = PixelCounts.stacked([first, second]).weighted(torch.tensor([[2, 0], [1, 1]]))
+    assert drawn.confusion[0].sum() == 4
+    assert drawn.confusion[0, 2, 2] == 4
+    assert torch.equal(drawn.union[1], (first.union + second.union).double())
 
 
 def test_a_value_that_is_no_class_is_refused():
     with pytest.raises(DataError, match=r"true mask holds value 7, but only 0\.\.3"):
-        Accumulator(NAMES, "counted").add(torch.zeros(1, 1, dtype=torch.uint8), torch.tensor([[7]]))
+        count_image(torch.zeros(1, 1, dtype=torch.uint8), torch.tensor([[7]]), len(NAMES), "counted")

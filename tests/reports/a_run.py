@@ -10,7 +10,8 @@ import yaml
 from PIL import Image
 
 from histoproto.masks import write_mask
-from histoproto.metrics.summary import Accumulator, mean_iou
+from histoproto.metrics.counts import BACKGROUND_RULES, PixelCounts, count_image
+from histoproto.metrics.summary import means, summary
 from histoproto.taxonomy import BCSS_WSSS, IGNORE
 
 GATES = {"predicted": 0.25, "oracle": 0.15, "none": 0.35}
@@ -21,7 +22,7 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
     """Write a whole run and return its folder."""
     random = np.random.default_rng(7)
     write_training(folder, taxonomy)
-    results = {gate: {rule: Accumulator(taxonomy.classes, rule) for rule in ("ignored", "counted")} for gate in GATES}
+    counts = {(gate, rule): [] for gate in GATES for rule in BACKGROUND_RULES}
     rows = []
     for index in range(images):
         truth = truths[index] if truths else blotches(random, size, len(taxonomy) + 1)
@@ -31,10 +32,11 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
             share *= 0.5 + index / images
             prediction = np.where(random.random(truth.shape) < share, wrong, truth)
             prediction[prediction == IGNORE] = taxonomy.background
-            for accumulator in results[gate].values():
-                matrix = accumulator.add(torch.tensor(prediction), torch.tensor(truth))
-                if gate == "predicted" and accumulator.background == "ignored":
-                    shown, miou = prediction, mean_iou(matrix)
+            for rule in BACKGROUND_RULES:
+                found = count_image(torch.tensor(prediction), torch.tensor(truth), len(taxonomy), rule)
+                counts[gate, rule].append(found)
+                if (gate, rule) == ("predicted", "ignored"):
+                    shown, miou = prediction, float(means(found)["miou"])
         name = f"patch_{index:02d}.png"
         files = {
             "image": folder.parent / "images" / name,
@@ -48,7 +50,7 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
         write_mask(files["truth"], truth, taxonomy)
         write_mask(folder / files["prediction"], shown, taxonomy)
         Image.fromarray(np.where(shown == truth, 220, 90).astype(np.uint8)).save(folder / files["confidence"])
-        rows.append({"name": name, **files, "miou": "" if miou is None else miou})
+        rows.append({"name": name, **files, "miou": "" if np.isnan(miou) else miou})
     with (folder / "eval" / "images.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
@@ -63,8 +65,11 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
             "seed": 7,
             "gate": {"rule": "a class is allowed where its pooled score reaches its threshold"},
             "results": {
-                gate: {rule: accumulator.summary() for rule, accumulator in rules.items()}
-                for gate, rules in results.items()
+                gate: {
+                    rule: summary(PixelCounts.stacked(counts[gate, rule]), taxonomy.classes)
+                    for rule in BACKGROUND_RULES
+                }
+                for gate in GATES
             },
             "classification": {"per_class": labels},
         },

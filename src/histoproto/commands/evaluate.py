@@ -1,10 +1,9 @@
 """``histoproto evaluate``."""
 
-import csv
 import json as json_text
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -12,203 +11,147 @@ from histoproto.commands.next_step import say_next
 from histoproto.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
-    from histoproto.data.manifest import PatchRecord
-    from histoproto.inference.evaluation import ImageResult
-    from histoproto.inference.gate import Gate
-    from histoproto.wiring import Run
-
-SCHEMA = "histoproto/metrics/1"
-PROTOTYPE_EXAMPLES = 4
-"""Images whose prototype maps are kept for the report."""
+    from histoproto.data.manifest import PatchRecord, Study
+    from histoproto.evaluation.comparison import EvaluatedRun
 
 
 def evaluate(
-    run: Path,
+    source: Path,
     /,
     *,
     split: str = "test",
     study: Path | None = None,
     checkpoint: str = "best",
     mean_over: str | None = None,
+    compare: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
+    run: Path | None = None,
+    name: str | None = None,
+    gate: Literal["unknown", "predicted", "oracle", "none"] = "unknown",
+    values: str | None = None,
+    white_value: int | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
-    """Compare a run's masks with true masks, under every gate and background rule side by side.
+) -> int:
+    """Compare masks with true masks: a run's, or those that any other program has made.
 
-    Gates say which classes may appear in a mask: *predicted* by the model itself (the honest row), *oracle* the
-    classes of the true mask (an upper bound, never a result), *none* all of them. Background *ignored* drops
-    pixels of true background; *counted* makes a class predicted there a false positive.
+    A run is evaluated under every gate and background rule side by side. Gates say which classes may appear in a
+    mask: *predicted* by the model itself (the honest row), *oracle* the classes of the true mask (an upper bound,
+    never a result), *none* all of them. Background *ignored* drops pixels of true background; *counted* makes a class
+    predicted there a false positive. Intervals hold the true figure in 95 of 100 such samples of slides or patients.
 
-    Writes eval/metrics.json, eval/images.csv, masks, confidences and prototype maps into the run folder.
+    Masks of another program: histoproto evaluate MASKS --study STUDY --run runs/theirs, each mask named like its image.
+
+    Is one method better? histoproto evaluate runs/lpd-0 --compare runs/lpd-1 runs/cam-0 runs/cam-1 evaluates the
+    first and tests it against the others on the same images; runs named alike up to a number are seeds of one method.
+
+    Writes eval/ into the run folder: metrics.json, images.csv, groups.csv, counts.parquet, masks, confidences.
 
     Args:
-        run: Run folder of histoproto train.
+        source: Run folder of histoproto train, or a folder of predicted masks.
         split: Split of the study that has masks.
-        study: Another study of the same classes.
+        study: Another study of the same classes; needed for a folder of masks.
             [default: the one trained on]
         checkpoint: best or last.
         mean_over: Classes to average in an extra column, for example tumour,stroma.
+        compare: Evaluated runs to compare with, on the same images.
+        run: Folder that receives the figures of a folder of masks; becomes a run folder for report and --compare.
+        name: Name of the method that made the masks.
+            [default: that of the folder]
+        gate: How those who made the masks chose the classes that may appear in them.
+        values: Value of each class in the masks, for example 1,2,3,4.
+            [default: 0,1,2, ... in the order of the study]
+        white_value: Value of background in the masks.
         json: Print the metrics as JSON.
     """
-    from histoproto.data.manifest import read_study
-    from histoproto.inference.gate import Gate
-    from histoproto.wiring import load_run
+    from histoproto.commands.evaluate_table import show_comparison, show_figures
+    from histoproto.runs import RunFolder
 
-    trained = load_run(run, checkpoint)
-    gate = Gate.from_record(trained.folder.read_record(), str(run))
-    data = read_study(study or trained.study)
-    if data.taxonomy.classes != trained.taxonomy.classes:
-        raise RunError(
-            f"{run} knows {', '.join(trained.taxonomy.classes)}, but {data.folder} has "
-            f"{', '.join(data.taxonomy.classes)}; evaluate on a study of the same classes"
-        )
-    chosen = _names(mean_over, trained)
-    records = [record for record in data.split(split) if record.mask is not None]
-    if not records:
-        raise DataError(f"{data.folder}: split {split} has no masks to compare with; name a split that has")
-    metrics = _evaluate(trained, gate, records, split)
-    for rules in metrics["results"].values():
-        for figures in rules.values():
-            if chosen:
-                figures[f"miou[{','.join(chosen)}]"] = _mean([figures["per_class"][name]["iou"] for name in chosen])
-    _write_metrics(trained, metrics)
-    if json:
-        sys.stdout.write(json_text.dumps(metrics, indent=2) + "\n")
+    others = _evaluated(source if run is None else run, compare or [], split)
+    if RunFolder(source).config_file.is_file():
+        from histoproto.commands.evaluate_run import evaluate_run
+
+        _refuse({"--run": run, "--name": name, "--values": values, "--white-value": white_value}, source)
+        target = source
+        metrics = evaluate_run(source, split, study, checkpoint, mean_over)
     else:
-        _show(metrics, run, chosen)
+        from histoproto.commands.evaluate_masks import ForeignMasks, evaluate_foreign
+
+        if study is None or run is None:
+            raise ConfigError(
+                f"{source} is no run folder; to evaluate it as a folder of masks, give --study STUDY (the true masks) "
+                "and --run RUN (where the figures go)"
+            )
+        target = run
+        foreign = ForeignMasks(source, name or source.resolve().name, gate, values, white_value)
+        metrics = evaluate_foreign(foreign, study, split, run, mean_over)
+    comparison = _compare(target, others, mean_over) if others else None
+    if json:
+        sys.stdout.write(json_text.dumps({**metrics, "comparison": comparison}, indent=2) + "\n")
+    else:
+        show_figures(metrics)
+        if comparison:
+            show_comparison(comparison)
+        say_next(f"histoproto report {target}")
+    return 3 if metrics.get("missing") else 0
 
 
-def _names(mean_over: str | None, trained: "Run") -> list[str]:
+def _refuse(options: dict[str, object], source: Path) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise ConfigError(f"{option} is for a folder of masks, but {source} is a run; leave it out")
+
+
+def _evaluated(target: Path, others: list[Path], split: str) -> "list[EvaluatedRun]":
+    """Return the runs to compare with, before anything is computed.
+
+    Raises:
+        RunError: if one of them was not evaluated, or on another split.
+    """
+    from histoproto.evaluation.products import read_evaluated
+
+    runs = []
+    for path in dict.fromkeys(others):
+        if path.resolve() == target.resolve():
+            raise ConfigError(f"--compare {path}: that is the run itself; name other runs")
+        runs.append(read_evaluated(path))
+        if runs[-1].split != split:
+            raise RunError(
+                f"{path} was evaluated on {runs[-1].split}, not on {split}; first: "
+                f"histoproto evaluate {path} --split {split}"
+            )
+    return runs
+
+
+def _compare(target: Path, others: "list[EvaluatedRun]", mean_over: str | None) -> dict[str, Any]:
+    from histoproto.atomic import write_json
+    from histoproto.evaluation.comparison import compare
+    from histoproto.evaluation.products import read_evaluated
+
+    runs = [read_evaluated(target), *others]
+    comparison = compare(runs, class_indices(mean_over, runs[0].classes))
+    write_json(target / "eval" / "comparison.json", comparison)
+    return comparison
+
+
+def class_indices(mean_over: str | None, classes: tuple[str, ...]) -> list[int]:
+    """Return the places of the classes that a user named with commas.
+
+    Raises:
+        ConfigError: if there is no such class.
+    """
     names = [name.strip() for name in mean_over.split(",")] if mean_over else []
     for name in names:
-        if name not in trained.taxonomy.classes:
-            raise ConfigError(f"--mean-over {name}: there is {', '.join(trained.taxonomy.classes)}")
-    return names
+        if name not in classes:
+            raise ConfigError(f"--mean-over {name}: there is {', '.join(classes)}")
+    return [classes.index(name) for name in names]
 
 
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def records_with_masks(study: "Study", split: str) -> "list[PatchRecord]":
+    """Return the images of a split that have true masks.
 
-
-def _evaluate(trained: "Run", gate: "Gate", records: "list[PatchRecord]", split: str) -> dict[str, Any]:
-    from histoproto.formats.confidence import write_confidence
-    from histoproto.inference.evaluation import evaluate_records
-    from histoproto.masks import write_mask
-    from histoproto.naming import unique_names
-    from histoproto.progress import progress_bar
-
-    folder = trained.folder.path / "eval"
-    paths = [record.path for record in records]
-    names = dict(zip(paths, unique_names(paths), strict=True))
-    rows: list[dict[str, Any]] = []
-
-    with progress_bar(f"Evaluating {split}", len(records)) as advance:
-
-        def keep(result: "ImageResult") -> None:
-            name = names[result.record.path]
-            mask, confidence = folder / "masks" / f"{name}.png", folder / "confidence" / f"{name}.png"
-            write_mask(mask, result.decision.mask.numpy(), trained.taxonomy)
-            write_confidence(confidence, result.decision.confidence.numpy())
-            rows.append(
-                {
-                    "name": name,
-                    "image": result.record.path,
-                    "truth": result.record.mask,
-                    "prediction": mask.relative_to(trained.folder.path),
-                    "confidence": confidence.relative_to(trained.folder.path),
-                    "miou": "" if result.miou is None else f"{result.miou:.6f}",
-                }
-            )
-            advance(1)
-
-        inference = trained.settings.inference
-        evaluation = evaluate_records(trained.method, records, trained.taxonomy, gate, inference, keep)
-    _write_rows(folder / "images.csv", rows)
-    _write_prototypes(trained, [record.path for record in records[:PROTOTYPE_EXAMPLES]])
-    return {
-        "schema": SCHEMA,
-        "split": split,
-        "classes": list(trained.taxonomy.classes),
-        "seed": trained.settings.seed,
-        "choose_by": trained.settings.training.choose_by,
-        "gate": gate.to_dict(),
-        "background": trained.settings.inference.background,
-        "results": evaluation.results(),
-        "classification": evaluation.classification(gate),
-    }
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    from histoproto.atomic import replacing
-
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _write_prototypes(trained: "Run", images: list[Path]) -> None:
-    """Keep each prototype's activation on a few images as grey pictures."""
-    import torch
-
-    from histoproto.atomic import write_json
-    from histoproto.formats.confidence import write_confidence
-    from histoproto.images import read_rgb
-    from histoproto.naming import unique_names
-
-    folder = trained.folder.path / "eval" / "prototypes"
-    entries = []
-    for path, stem in zip(images, unique_names(images), strict=True):
-        rgb = read_rgb(path)
-        image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
-        with torch.inference_mode():
-            maps = trained.method.prototype_maps(image)[0]  # (T, h, w), in [-1, 1]
-        owners = [c for c, count in enumerate(trained.method.counts) for _ in range(count)]
-        for index, (owner, activation) in enumerate(zip(owners, maps, strict=True)):
-            file = folder / f"{stem}.{index:02d}.png"
-            write_confidence(file, ((activation + 1) / 2).clamp(0, 1).numpy())
-            name = trained.taxonomy.classes[owner]
-            entries.append(
-                {
-                    "image": str(path),
-                    "class": name,
-                    "prototype": index,
-                    "file": str(file.relative_to(folder.parent)),
-                }
-            )
-    write_json(folder.parent / "prototypes.json", entries)
-
-
-def _write_metrics(trained: "Run", metrics: dict[str, Any]) -> None:
-    from histoproto.atomic import write_json
-
-    write_json(trained.folder.path / "eval" / "metrics.json", metrics)
-
-
-def _show(metrics: dict[str, Any], run: Path, chosen: list[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    def figure(value: float | None) -> str:
-        return "n/a" if value is None else f"{value:.3f}"
-
-    extra = [f"miou[{','.join(chosen)}]"] if chosen else []
-    caption = "oracle uses the true mask: an upper bound, never a result"
-    if chosen:
-        caption = f"mean*: over {', '.join(chosen)}; {caption}"
-    title = Text(f"{metrics['split']}: IoU, and Dice and boundary IoU (2 %)")
-    table = Table(title=title, caption=Text(caption), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("gate", "background", "mean", *(["mean*"] if chosen else []), *metrics["classes"], "Dice", "bIoU"):
-        table.add_column(Text(column), justify="left" if column in ("gate", "background") else "right", no_wrap=True)
-    for gate, rules in metrics["results"].items():
-        for rule, figures in rules.items():
-            per_class = [figure(figures["per_class"][name]["iou"]) for name in metrics["classes"]]
-            means = [figure(figures[key]) for key in ("miou", *extra)]
-            tail = [figure(figures[key]) for key in ("dice", "biou_0.02")]
-            style = "bold" if (gate, rule) == ("predicted", "ignored") else "dim" if gate == "oracle" else ""
-            table.add_row(gate, rule, *means, *per_class, *tail, style=style)
-    console = Console()
-    console.print(table)
-    say_next(f"histoproto report {run}")
+    Raises:
+        DataError: if there are none.
+    """
+    records = [record for record in study.split(split) if record.mask is not None]
+    if not records:
+        raise DataError(f"{study.folder}: split {split} has no masks to compare with; name a split that has")
+    return records

@@ -308,8 +308,10 @@ def _warn_about_warm_up(settings: "RunSettings", patches: int) -> None:
 
 def _judge(settings: "RunSettings", study: "Study") -> Callable[["Method"], float]:
     """Return the mIoU over the validation masks without any gate; a run chosen by it is *val-tuned*."""
-    from histoproto.inference.evaluation import evaluate_records
+    from histoproto.evaluation.of_method import HONEST, evaluate_method
+    from histoproto.evaluation.split_counts import MAIN
     from histoproto.inference.gate import Gate
+    from histoproto.metrics.summary import means
 
     records = [record for record in study.split("val") if record.mask is not None]
     if not records:
@@ -317,10 +319,10 @@ def _judge(settings: "RunSettings", study: "Study") -> Callable[["Method"], floa
     anything = Gate((float("-inf"),) * len(study.taxonomy), window_px=1)
 
     def judge(method: "Method") -> float:
-        evaluation = evaluate_records(
-            method, records, study.taxonomy, anything, settings.inference, lambda _result: None
+        found = evaluate_method(
+            method, records, study.taxonomy, anything, {MAIN: settings.inference}, lambda _result: None
         )
-        return float(evaluation.results()["none"]["ignored"]["miou"])
+        return float(means(found.counts.counts[HONEST._replace(gate="none")].pooled())["miou"])
 
     return judge
 

@@ -62,6 +62,8 @@ class PatchRecord:
     """File name with its ending."""
     width_px: int | None = None
     height_px: int | None = None
+    sha256: str | None = None
+    """Of the image file, as it was at the import."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Study:
 
     def _record(self, row: dict[Any, Any]) -> PatchRecord:
         path = self.absolute(str(row["path"]))
-        plain = {column: _plain(row[column]) for column in ("labels", "mask", *NUMBER_COLUMNS)}
+        plain = {column: _plain(row[column]) for column in ("labels", "mask", "sha256", *NUMBER_COLUMNS)}
         return PatchRecord(
             path=path,
             labels=None if plain["labels"] is None else self._digits(path, plain["labels"]),
@@ -139,6 +141,7 @@ class Study:
             name=path.name,
             width_px=plain["width_px"],
             height_px=plain["height_px"],
+            sha256=plain["sha256"],
         )
 
     def _digits(self, path: Path, labels: str) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64, Int64, Integer
+from jaxtyping import Bool, Float64, Integer, Num
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -32,9 +32,9 @@ _OUTSIDE = -1
 class BoundaryCounts(NamedTuple):
     """Pixels of the two bands; counts of several images add up."""
 
-    intersection: Int64[Tensor, " classes"]
+    intersection: Num[Tensor, "*stack classes"]
     """Pixels in both bands of a class."""
-    union: Int64[Tensor, " classes"]
+    union: Num[Tensor, "*stack classes"]
     """Pixels in at least one of the two bands."""
 
 
@@ -80,8 +80,12 @@ def boundary_counts(
     return BoundaryCounts(hits[:classes], (pairs.sum(0) + pairs.sum(1) - hits)[:classes])
 
 
-def boundary_iou(counts: BoundaryCounts) -> Float64[Tensor, " classes"]:
-    """Return intersection over union of the bands, 0..1; ``nan`` where there is no band at all."""
+def boundary_iou(counts: BoundaryCounts) -> Float64[Tensor, "*stack classes"]:
+    """Return intersection over union of the bands, 0..1; ``nan`` where there is no band at all.
+
+    Args:
+        counts: of one image, or sums; any axes before that of the classes are kept.
+    """
     return counts.intersection.double() / counts.union
 
 

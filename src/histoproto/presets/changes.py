@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 
-from histoproto.errors import ConfigError
+from histoproto.errors import ConfigError, RunError
 from histoproto.presets.registry import preset_settings
 from histoproto.presets.settings import RunSettings
 from histoproto.taxonomy import Taxonomy
@@ -19,7 +19,13 @@ def describe(settings: RunSettings, taxonomy: Taxonomy, study: Path) -> dict[str
 
 
 def read_settings(config: dict[str, Any], where: Path) -> RunSettings:
-    """Return the settings of a run's ``config.yaml``; arguments and errors as ``merge_settings``."""
+    """Return the settings of a run's ``config.yaml``; arguments and errors as ``merge_settings``.
+
+    Raises:
+        RunError: if the folder only holds figures of somebody's masks.
+    """
+    if "masks" in config:
+        raise RunError(f"{where.parent} holds figures of masks that were made elsewhere; there is no model to use")
     plain = {key: value for key, value in config.items() if key not in ("taxonomy", "study")}
     for kind in ("method", "preset"):
         if kind not in plain:

@@ -1,0 +1,1 @@
+"""How good masks are: counts, uncertainty, comparison."""

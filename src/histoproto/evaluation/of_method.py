@@ -1,0 +1,114 @@
+"""A trained method against true masks, under every gate and background rule.
+
+Gates: ``predicted`` lets the model decide, place by place, which classes may appear; ``oracle`` allows the classes
+of the true mask, which nobody has at prediction, so that row is an upper bound and never a result; ``none``
+allows all. The method, the gate and the checkpoint have seen no mask unless the run says *val-tuned*.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from histoproto.contracts import Method
+from histoproto.data.manifest import PatchRecord
+from histoproto.evaluation.presence import Presence
+from histoproto.evaluation.split_counts import MAIN, ONE_VIEW, Rule, SplitCounts
+from histoproto.evaluation.tally import Tally
+from histoproto.evaluation.truth import true_mask
+from histoproto.images import read_rgb
+from histoproto.inference.decision import Decision, background_of, decide, predicted_classes
+from histoproto.inference.evidence import Evidence, evidence_of
+from histoproto.inference.gate import Gate
+from histoproto.inference.settings import InferenceSettings
+from histoproto.metrics.counts import BACKGROUND_RULES, PixelCounts, count_image
+from histoproto.taxonomy import Taxonomy
+
+GATES = ("predicted", "oracle", "none")
+HONEST = Rule(MAIN, "predicted", "ignored")
+"""The rule whose figures lead."""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One image under the predicted gate."""
+
+    record: PatchRecord
+    decision: Decision
+    """With background, as one would look at it."""
+    counts: PixelCounts
+    """Under the leading rule: background ignored."""
+
+
+@dataclass(frozen=True)
+class MethodEvaluation:
+    """All that an evaluation of a method has found."""
+
+    counts: SplitCounts
+    presence: Presence
+
+
+def variants_of(settings: InferenceSettings) -> dict[str, InferenceSettings]:
+    """Return the ways in which masks are made: as set, and with a single view where several are set."""
+    alone = {} if settings.views == "none" else {ONE_VIEW: replace(settings, views="none")}
+    return {MAIN: settings, **alone}
+
+
+def evaluate_method(
+    method: Method,
+    records: Sequence[PatchRecord],
+    taxonomy: Taxonomy,
+    gate: Gate,
+    variants: dict[str, InferenceSettings],
+    on_image: Callable[[ImageResult], None],
+) -> MethodEvaluation:
+    """Predict each image and compare it with its mask.
+
+    Args:
+        method: trained, in evaluation mode.
+        records: images with masks.
+        taxonomy: classes of the masks.
+        gate: fitted on labelled patches.
+        variants: how maps become masks, with ``MAIN`` among them.
+        on_image: called with each image's result, for example to save it.
+
+    Raises:
+        DataError: if an image or a mask cannot be read or their sizes differ.
+    """
+    tally = Tally()
+    scores, truths = [], []
+    for record in records:
+        rgb = read_rgb(record.path)
+        truth = torch.from_numpy(true_mask(record, rgb.shape[:2], taxonomy)).long()
+        in_truth = torch.tensor([bool((truth == index).any()) for index in range(len(taxonomy))])
+        found: dict[Rule, PixelCounts] = {}
+        for variant, settings in variants.items():
+            evidence = evidence_of(method, rgb, gate.window_px, settings)
+            for rule, decision in _decisions(variant, rgb, evidence, in_truth, gate, settings):
+                found[rule] = count_image(decision.mask.long(), truth, len(taxonomy), rule.background)
+                if rule == HONEST._replace(background="counted"):
+                    shown = decision
+            if variant == MAIN:
+                scores.append(evidence.scores.amax((-2, -1)).double().numpy())
+        truths.append(in_truth.numpy())
+        tally.add(record, found)
+        on_image(ImageResult(record, shown, found[HONEST]))
+    return MethodEvaluation(tally.finished(), Presence(np.stack(scores), np.stack(truths)))
+
+
+def _decisions(
+    variant: str, rgb: NDArray[np.uint8], evidence: Evidence, in_truth: Tensor, gate: Gate, settings: InferenceSettings
+) -> Iterator[tuple[Rule, Decision]]:
+    white = background_of(rgb, evidence.maps, settings.background)
+    presence = {
+        "predicted": predicted_classes(evidence, gate),
+        "oracle": in_truth,
+        "none": torch.ones_like(in_truth),
+    }
+    for name in GATES:
+        for background in BACKGROUND_RULES:
+            decision = decide(evidence.maps, presence[name], None if background == "ignored" else white)
+            yield Rule(variant, name, background), decision

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from histoproto.errors import RunError
+from histoproto.evaluation.comparison import EvaluatedRun, arms_of, compare
+
+from .simulated import split_of, two_class_slides
+
+
+def evaluated(path, skill, seed=0, method="lpd", slides=25, split="test", classes=("TUM", "STR"), groups=None):
+    random = torch.Generator().manual_seed(hash((path, seed)) % 1000)
+    return EvaluatedRun(
+        Path(path), method, seed, split, classes, split_of(two_class_slides(random, slides, skill), groups)
+    )
+
+
+def test_runs_named_alike_up_to_a_number_are_seeds_of_one_arm():
+    runs = [evaluated(f"runs/{name}", 0.8) for name in ("lpd-0", "lpd-1", "cam_0", "K=3/seed-0", "K=3/seed-1")]
+    assert [(arm.name, len(arm.runs)) for arm in arms_of(runs)] == [("lpd", 2), ("cam", 1), ("K=3/seed", 2)]
+
+
+def test_a_real_difference_is_called_real():
+    runs = [evaluated(f"runs/lpd-{seed}", 0.9, seed) for seed in range(3)]
+    runs += [evaluated(f"runs/cam-{seed}", 0.7, seed, "cam") for seed in range(3)]
+    told = compare(runs)
+    (row,) = told["differences"]
+    assert row["difference"] > 0.1
+    assert row["interval"][0] > 0
+    assert row["p_images_holm"] < 0.05
+    assert row["seeds_test"].startswith("paired")
+    assert "the difference is real" in row["verdict"]
+    assert [len(arm["by_run"]) for arm in told["arms"]] == [3, 3]
+
+
+def test_chance_is_called_chance():
+    runs = [evaluated(f"runs/lpd-{seed}", 0.8, seed) for seed in range(2)]
+    runs += [evaluated(f"runs/cam-{seed}", 0.8, seed, "cam") for seed in range(2)]
+    assert "no difference shown" in compare(runs)["differences"][0]["verdict"]
+
+
+def test_one_training_each_leaves_the_question_of_seeds_open():
+    told = compare([evaluated("runs/lpd", 0.9), evaluated("runs/cam", 0.6, method="cam")])
+    assert told["differences"][0]["p_seeds"] is None
+    assert "train at least two seeds" in told["differences"][0]["verdict"]
+
+
+def test_several_comparisons_are_corrected_for_their_number():
+    others = [evaluated(f"runs/{name}", 0.78, method=name) for name in ("cam", "pbip", "construct")]
+    rows = compare([evaluated("runs/lpd", 0.85), *others])["differences"]
+    assert len(rows) == 3
+    assert min(row["p_images_holm"] for row in rows) == pytest.approx(3 * min(row["p_images"] for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"classes": ("TUM", "FAT")}, "only runs of one taxonomy"),
+        ({"split": "val"}, "--split test"),
+        ({"slides": 20}, "different images"),
+    ],
+)
+def test_runs_that_do_not_match_are_refused(changes, sentence):
+    with pytest.raises(RunError, match=sentence):
+        compare([evaluated("runs/lpd", 0.8), evaluated("runs/cam", 0.8, method="cam", **changes)])
+
+
+def test_seeds_of_one_method_are_no_comparison():
+    with pytest.raises(RunError, match="seeds of one method"):
+        compare([evaluated("runs/lpd-0", 0.8), evaluated("runs/lpd-1", 0.8)])
