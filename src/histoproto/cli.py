@@ -21,6 +21,7 @@ from histoproto.commands.explain import explain
 from histoproto.commands.make_masks import masks
 from histoproto.commands.predict import predict
 from histoproto.commands.report import report
+from histoproto.commands.sweep import sweep
 from histoproto.commands.train import train
 from histoproto.commands.zeroshot import zeroshot
 from histoproto.errors import HistoprotoError
@@ -36,7 +37,7 @@ data = cyclopts.App(name="data", help="Import, check and make data.")
 app.command(data)
 
 # Each verb's module imports what is heavy only when it is called, so that help never waits for torch.
-for verb in (doctor, demo, zeroshot, bank, train, masks, evaluate, explain, predict, report):
+for verb in (doctor, demo, zeroshot, bank, train, masks, evaluate, explain, predict, report, sweep):
     app.command(verb)
 data.command(data_import, name="import")
 data.command(data_check, name="check")

@@ -14,6 +14,8 @@ background
 checkpoint
     ``best-val-masks``: the best by validation masks, which is more than image-level supervision. ``last``: the end of
     training.
+protocol_source
+    ``released code``: read in the code, which the paper need not have been made with; no paper says all of this.
 
 And those of the figure itself:
 
@@ -40,6 +42,7 @@ GateWord = Literal["oracle", "predicted", "none", "unknown", "not applicable"]
 BackgroundWord = Literal["kept", "predicted", "dropped", "unknown", "not applicable"]
 ViewsWord = Literal["none", "flip x contrast", "three views", "d4", "unknown"]
 CrfWord = Literal["none", "dense", "unknown", "not applicable"]
+ProtocolSource = Literal["released code", "unknown"]
 CheckpointWord = Literal["best-val-masks", "last", "unknown", "not applicable"]
 Status = Literal["ok", "copied", "inferred", "typo", "impossible"]
 
@@ -81,6 +84,8 @@ class PublishedFigure:
     eight symmetries."""
     crf: CrfWord
     checkpoint: CheckpointWord
+    protocol_source: ProtocolSource
+    """Where gate, background, views, CRF and checkpoint are from."""
     source: str
     """Where we read it: the paper, its README, its abstract, a summary page, or another paper."""
     status: Status
@@ -105,7 +110,9 @@ class PublishedFigure:
         known = [f"{name} {word}" for name, word in parts.items() if word not in (UNKNOWN, "not applicable")]
         unknown = [name for name, word in parts.items() if word == UNKNOWN]
         seeds = [f"{self.seeds} seeds"] if self.seeds else ["seeds unknown"]
-        return ", ".join([*known, *seeds, *([f"unknown: {', '.join(unknown)}"] if unknown else [])])
+        rest = [f"unknown: {', '.join(unknown)}"] if unknown else []
+        words = ", ".join([*known, *seeds, *rest])
+        return words if self.protocol_source == UNKNOWN else f"{words} (protocol read in the {self.protocol_source})"
 
 
 _ROW = pydantic.TypeAdapter(PublishedFigure)
