@@ -37,10 +37,6 @@ class Asking:
     per_class_limit: int | None = None
 
 
-_ASKING = pydantic.TypeAdapter(Asking)
-_BANK = pydantic.TypeAdapter(BankSettings)
-
-
 @dataclass(frozen=True)
 class Cell:
     """One combination of choices; with a seed it is one run."""
@@ -71,7 +67,7 @@ class Cell:
     @property
     def asking(self) -> Asking:
         """What is asked of an encoder; only where ``zeroshot`` is set."""
-        asking: Asking = _ASKING.validate_python(self.zeroshot)
+        asking: Asking = pydantic.TypeAdapter(Asking).validate_python(self.zeroshot)
         return asking
 
     def run_settings(self, where: str) -> RunSettings:
@@ -158,7 +154,7 @@ def check_cell(cell: Cell, where: str) -> None:
     if cell.bank is not None:
         _check_bank(cell.bank, place)
     if cell.zeroshot is not None:
-        _validated(_ASKING, cell.zeroshot, f"{place}: zeroshot")
+        _validated(Asking, cell.zeroshot, f"{place}: zeroshot")
     else:
         settings = cell.run_settings(place)
         if settings.encoder.name == "bank" and cell.bank is None:
@@ -197,12 +193,12 @@ def _check_bank(bank: dict[str, Any], place: str) -> None:
             )
     if not isinstance(bank.get("encoder"), str):
         raise ConfigError(f"{place}: bank: name its encoder, as in bank: {{encoder: plip}}")
-    _validated(_BANK, {key: value for key, value in bank.items() if key in BANK_FIELDS}, f"{place}: bank")
+    _validated(BankSettings, {key: value for key, value in bank.items() if key in BANK_FIELDS}, f"{place}: bank")
 
 
-def _validated(adapter: pydantic.TypeAdapter[Any], plain: Any, place: str) -> None:
+def _validated(kind: Any, plain: Any, place: str) -> None:
     try:
-        adapter.validate_python(plain)
+        pydantic.TypeAdapter(kind).validate_python(plain)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         spot = ".".join(str(part) for part in first["loc"][:1])

@@ -110,7 +110,8 @@ def make_table(
             rest.setdefault((figure.method, figure.table, figure.variant), []).append(figure)
     several = len({figure.table for figure in pool}) > 1
     for (method, table, variant), own in rest.items():
-        label = " ".join([*([method] if several else []), *([variant] if variant != "main" else [])])
+        named = [method] if several or variant == "main" else []
+        label = " ".join([*named, *([variant] if variant != "main" else [])])
         label = f"{label} ({table})" if several else label
         rows.append(Row(label, (None,) * len(columns), _theirs(own, asks), tuple(own)))
     notes = (*remarks, *_protocols(rows), *_legend(rows))

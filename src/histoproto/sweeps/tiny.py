@@ -38,7 +38,8 @@ def replacements(cells: list[Cell], small: list[Cell]) -> list[str]:
     for after in small:
         old, new = _networks(before[after.slug]), _networks(after)
         pairs += [(new[part], old[part]) for part in old if part in new and old[part] != new[part]]
-    words = {HELPER: "the backbone of a quickly trained CAM", "self": "its own moving average"}
+    average = "its own moving average"
+    words = {HELPER: "the backbone of a quickly trained CAM", "self": average, "teacher self": f"{average} as teacher"}
     return [f"{words.get(new, new)} for {old}" for new, old in dict.fromkeys(pairs)]
 
 

@@ -96,7 +96,7 @@ def write_chart(file: Path, table: Table) -> None:
         axes.set_xlabel(f"{table.columns[0].heading.split(',')[0]}, percent; bars: one standard deviation over seeds")
         axes.grid(axis="x", linewidth=0.4)
         if axes.get_legend_handles_labels()[0]:
-            canvas.legend(loc="outside upper center", ncols=3, frameon=False)
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
         canvas.savefig(file, format="png", dpi=150)
 
 
