@@ -41,6 +41,33 @@ def test_prediction_by_tiles_equals_prediction_in_one_piece(method, views):
     torch.testing.assert_close(by_tiles.scores, one_piece.scores, atol=1e-4, rtol=1e-4)
 
 
+def test_windows_of_the_training_patch_s_size_show_the_network_no_more_than_training_did(method):
+    rgb = image(160, 130)
+    changed = rgb.copy()
+    changed[:, 96:] = 0  # more than a window away from the left columns
+    windows = InferenceSettings(views="none", context="patch")
+    left, left_changed = (evidence_of(method, pixels, 32, windows).maps[..., :32] for pixels in (rgb, changed))
+    assert torch.equal(left, left_changed)
+    whole = InferenceSettings(views="none")
+    seen, seen_changed = (evidence_of(method, pixels, 32, whole).maps[..., :32] for pixels in (rgb, changed))
+    assert not torch.equal(seen, seen_changed)
+
+
+def test_a_patch_looks_the_same_alone_whatever_the_context(method):
+    rgb = image(64, 64)
+    patch, whole = (evidence_of(method, rgb, 64, InferenceSettings(context=kind)) for kind in ("patch", "whole"))
+    assert torch.equal(patch.maps, whole.maps)
+
+
+def test_overlapping_windows_are_averaged(method):
+    rgb = image(64, 96)
+    settings = InferenceSettings(views="none", context="patch")
+    maps = evidence_of(method, rgb, 64, settings).maps
+    left, right = (evidence_of(method, rgb[:, at : at + 64], 64, settings).maps for at in (0, 32))
+    torch.testing.assert_close(maps[..., :32], left[..., :32])
+    torch.testing.assert_close(maps[..., 32:64], (left[..., 32:] + right[..., :32]) / 2)
+
+
 def test_averaging_over_the_square_s_symmetries_makes_the_map_symmetric(method):
     images = torch.rand(2, 3, 64, 64)
     maps = averaged_class_maps(method, images, "d4").maps

@@ -9,83 +9,63 @@ from rich.text import Text
 
 
 def show_figures(metrics: dict[str, Any]) -> None:
-    """Print the table over gates and background rules, and the figure without test-time augmentation."""
-    extra = [key for key in _any_figures(metrics) if key.startswith("miou[")]
-    caption = "oracle uses the true mask: an upper bound, never a result"
-    if extra:
-        caption = f"mean*: over {extra[0][5:-1].replace(',', ', ')}; {caption}"
+    """Print the table over gates and background rules, its interval, and what test-time augmentation changes."""
+    lead_gate = "predicted" if "predicted" in metrics["results"] else next(iter(metrics["results"]))
+    leading = metrics["results"][lead_gate]["ignored"]
+    extra = [key for key in leading if key.startswith("miou[")]
+    lead = extra[0] if extra else "miou"
+    caption = f"mean*: over {lead[5:-1].replace(',', ', ')}" if extra else ""
+    if "oracle" in metrics["results"]:
+        caption += f"{'; ' if caption else ''}oracle uses the true mask: an upper bound, never a result"
     title = Text(f"{metrics['split']}: IoU, and Dice and boundary IoU (2 %)")
     table = Table(title=title, caption=Text(caption), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    lead = extra[0] if extra else "miou"
-    for column in (
-        "gate",
-        "background",
-        "mean",
-        *(["mean*"] if extra else []),
-        "95 %",
-        *metrics["classes"],
-        "Dice",
-        "bIoU",
-    ):
+    for column in ("gate", "background", "mean", *(["mean*"] if extra else []), *metrics["classes"], "Dice", "bIoU"):
         table.add_column(Text(column), justify="left" if column in ("gate", "background") else "right", no_wrap=True)
     for gate, rules in metrics["results"].items():
         for rule, figures in rules.items():
             per_class = [_figure(figures["per_class"][name]["iou"]) for name in metrics["classes"]]
-            means = [_figure(figures[key]) for key in ("miou", *extra)]
+            averages = [_figure(figures[key]) for key in ("miou", *extra)]
             tail = [_figure(figures[key]) for key in ("dice", "biou_0.02")]
-            style = "bold" if (gate, rule) == ("predicted", "ignored") else "dim" if gate == "oracle" else ""
-            table.add_row(gate, rule, *means, _ends(figures["interval"].get(lead)), *per_class, *tail, style=style)
+            style = "bold" if (gate, rule) == (lead_gate, "ignored") else "dim" if gate == "oracle" else ""
+            table.add_row(gate, rule, *averages, *per_class, *tail, style=style)
     console = Console()
     console.print(table)
-    uncertainty = metrics["uncertainty"]
-    console.print(
-        f"95 %: interval of {'mean*' if extra else 'mean'} from {uncertainty['number']} {uncertainty['resampled']}",
-        highlight=False,
-    )
-    for variant, gates in metrics["variants"].items():
-        for gate in [gate for gate in gates if gate == "predicted"]:
-            console.print(f"{variant}: {gate} gate, background ignored {_figure(gates[gate]['ignored'][lead])}")
+    for sentence in _sentences(metrics, lead_gate, lead):
+        console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+
+
+def _sentences(metrics: dict[str, Any], gate: str, lead: str) -> list[str]:
+    """Return what stands below the table about its leading row."""
+    leading, uncertainty = metrics["results"][gate]["ignored"], metrics["uncertainty"]
+    ends = leading["interval"].get(lead)
+    name = "mean" if lead == "miou" else "mean*"
+    sample = f"{uncertainty['number']} {uncertainty['resampled']}"
+    first = f"{gate}, ignored: {name} {_figure(leading[lead])}"
+    reach = f", 95 % interval {_ends(ends)} from {sample}" if ends else f"; no interval from only {sample}"
+    alone = [
+        f"Without test-time augmentation: {_figure(gates[gate]['ignored'][lead])}"
+        for variant, gates in metrics["variants"].items()
+        if variant == "one-view"
+    ]
+    return [first + reach, *alone]
 
 
 def show_comparison(comparison: dict[str, Any]) -> None:
     """Print the arms, the tests between them, and what they mean."""
     table = Table(
-        title=Text(f"Mean IoU over {', '.join(comparison['classes'])}, on the same {comparison['groups']} groups"),
+        title=Text(f"Mean IoU over {', '.join(comparison['classes'])}, on the same {comparison['groups']} slides"),
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for column in (
-        "method",
-        "seeds",
-        "mean",
-        "95 % (groups)",
-        "95 % (seeds)",
-        "difference",
-        "95 %",
-        "p (images)",
-        "p (seeds)",
-    ):
+    for column in ("method", "seeds", "mean", "95 % over slides", "95 % over seeds"):
         table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
-    rows = {row["other"]: row for row in comparison["differences"]}
     for arm in comparison["arms"]:
-        row = rows.get(arm["name"])
-        tested = ["", "", "", ""] if row is None else _tested(row)
         ends = [_ends(arm["interval"]), _ends(arm["interval_over_seeds"])]
-        table.add_row(arm["name"], str(len(arm["by_run"])), _figure(arm["miou"]), *ends, *tested)
+        table.add_row(arm["name"], str(len(arm["by_run"])), _figure(arm["miou"]), *ends)
     console = Console()
     console.print(table)
     for row in comparison["differences"]:
         console.print(row["verdict"], soft_wrap=True, highlight=False, markup=False)
-
-
-def _tested(row: dict[str, Any]) -> list[str]:
-    p_values = ["n/a" if row[key] is None else f"{row[key]:.3g}" for key in ("p_images_holm", "p_seeds_holm")]
-    return [f"{row['difference']:+.3f}", _ends(row["interval"]), *p_values]
-
-
-def _any_figures(metrics: dict[str, Any]) -> dict[str, Any]:
-    figures: dict[str, Any] = next(iter(next(iter(metrics["results"].values())).values()))
-    return figures
 
 
 def _figure(value: float | None) -> str:
@@ -93,4 +73,4 @@ def _figure(value: float | None) -> str:
 
 
 def _ends(ends: list[float] | None) -> str:
-    return "n/a" if ends is None else f"{ends[0]:.3f}-{ends[1]:.3f}"
+    return "n/a" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"

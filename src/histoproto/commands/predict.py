@@ -141,7 +141,7 @@ def _predict(
     from histoproto.formats.confidence import write_confidence
     from histoproto.formats.overlay import write_overlay
     from histoproto.inference.decision import background_of, decide, predicted_classes
-    from histoproto.inference.evidence import evidence_by_tiles, evidence_of, tile_count
+    from histoproto.inference.evidence import evidence_by_tiles, evidence_of, tile_count, tiling_of
     from histoproto.masks import write_mask
     from histoproto.progress import progress_bar
     from histoproto.slides.reader import open_image
@@ -157,8 +157,8 @@ def _predict(
                 f"{LARGEST_PX // 10**6} megapixels; cut out a region and predict that"
             )
         rgb = reader.read(Region(0, 0, reader.width_px, reader.height_px))
-        if max(rgb.shape[:2]) > settings.tile_px:
-            with progress_bar(f"Tiles of {file.name}", tile_count(reader, settings)) as advance:
+        if max(rgb.shape[:2]) > tiling_of(gate.window_px, settings).tile_px:
+            with progress_bar(f"Tiles of {file.name}", tile_count(reader, gate.window_px, settings)) as advance:
                 evidence = evidence_by_tiles(trained.method, reader, gate.window_px, settings, advance)
         else:
             evidence = evidence_of(trained.method, rgb, gate.window_px, settings)

@@ -316,7 +316,8 @@ def _judge(settings: "RunSettings", study: "Study") -> Callable[["Method"], floa
     records = [record for record in study.split("val") if record.mask is not None]
     if not records:
         raise ConfigError(f"{study.folder}: val has no masks to choose by; use --choose-by holdout-loss")
-    anything = Gate((float("-inf"),) * len(study.taxonomy), window_px=1)
+    side_px = settings.patch_px or max(study.split("train")[0].width_px or 1, study.split("train")[0].height_px or 1)
+    anything = Gate((float("-inf"),) * len(study.taxonomy), side_px)
 
     def judge(method: "Method") -> float:
         found = evaluate_method(

@@ -187,6 +187,8 @@ def verdict(row: dict[str, Any]) -> str:
     """Say in words what a row of ``differences`` means."""
     first, other, gap = row["first"], row["other"], row["difference"]
     higher = f"{first} is {abs(gap):.3f} {'above' if gap >= 0 else 'below'} {other}"
+    if row["interval"] is not None:
+        higher += f" (95 % interval {row['interval'][0]:+.3f} to {row['interval'][1]:+.3f})"
     over_images, over_seeds = row["p_images_holm"], row["p_seeds_holm"]
     if over_images is None:
         return f"{higher}; a single slide or patient cannot tell whether that is real."

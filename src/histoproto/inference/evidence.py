@@ -45,7 +45,7 @@ class ArrayReader(SlideReader):
 
 
 def evidence_of(method: Method, rgb: NDArray[np.uint8], window_px: int, settings: InferenceSettings) -> Evidence:
-    """Return the evidence of an image of up to ``tile_px``, in one piece, or of a larger one, by tiles.
+    """Return the evidence of an image that fits into one tile, in one piece, or of a larger one, by tiles.
 
     Args:
         method: trained, in evaluation mode.
@@ -53,7 +53,7 @@ def evidence_of(method: Method, rgb: NDArray[np.uint8], window_px: int, settings
         window_px: side of the training patches.
         settings: views to average, size of tiles.
     """
-    if max(rgb.shape[:2]) > settings.tile_px:
+    if max(rgb.shape[:2]) > tiling_of(window_px, settings).tile_px:
         return evidence_by_tiles(method, ArrayReader(rgb), window_px, settings, lambda _count: None)
     image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
     return _with_scores(_both_maps(method, image, settings)[0], window_px)
@@ -74,23 +74,48 @@ def evidence_by_tiles(
     Raises:
         DataError: if a piece of the image cannot be read.
     """
+    tiling = tiling_of(window_px, settings)
     bands = map_tiles(
         reader,
         lambda images: _both_maps(method, torch.from_numpy(images), settings).numpy(),
-        tile_px=settings.tile_px,
-        overlap_px=settings.overlap_px,
-        align_px=COARSEST_STRIDE_PX,
-        batch=settings.batch,
+        tile_px=tiling.tile_px,
+        overlap_px=tiling.overlap_px,
+        align_px=tiling.align_px,
+        batch=tiling.batch,
         on_progress=on_tiles,
+        fade=tiling.fade,
     )
     maps = torch.from_numpy(np.concatenate([band.maps for band in bands], axis=1))
     return _with_scores(maps, window_px)
 
 
-def tile_count(reader: SlideReader, settings: InferenceSettings) -> int:
+class Tiling(NamedTuple):
+    """How an image is cut."""
+
+    tile_px: int
+    overlap_px: int
+    align_px: int
+    batch: int
+    fade: bool
+
+
+def tiling_of(window_px: int, settings: InferenceSettings) -> Tiling:
+    """Return how images are cut that do not fit into one tile.
+
+    Args:
+        window_px: side of the training patches.
+        settings: ``context`` decides.
+    """
+    if settings.context == "patch":
+        at_once = max(1, settings.tile_px**2 // (2 * window_px) ** 2)  # a quarter of the pixels of one large tile
+        return Tiling(window_px, window_px // 2, 1, at_once, fade=False)
+    return Tiling(settings.tile_px, settings.overlap_px, COARSEST_STRIDE_PX, settings.batch, fade=True)
+
+
+def tile_count(reader: SlideReader, window_px: int, settings: InferenceSettings) -> int:
     """Return how many tiles ``evidence_by_tiles`` computes."""
-    grid = tile_grid(reader.height_px, reader.width_px, settings.tile_px, settings.overlap_px, COARSEST_STRIDE_PX)
-    return len(grid)
+    tiling = tiling_of(window_px, settings)
+    return len(tile_grid(reader.height_px, reader.width_px, tiling.tile_px, tiling.overlap_px, tiling.align_px))
 
 
 def _with_scores(both: Float[Tensor, "twice_classes height width"], window_px: int) -> Evidence:

@@ -5,6 +5,7 @@ from typing import Literal
 
 Views = Literal["none", "d4", "released"]
 Background = Literal["white", "unlikely"]
+Context = Literal["whole", "patch"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class InferenceSettings:
     background: Background = "white"
     """Which pixels are background where background counts: white surroundings, or the released rule
     ``(1 - max) ** 10`` above every class."""
+    context: Context = "whole"
+    """How much of an image the network sees at once: as much as ``tile_px`` holds, or no more than in training,
+    windows of a training patch's size whose maps are averaged, neighbours overlapping by half. The latter takes four
+    times as long; it pays where the network's receptive field is larger than a training patch, since in training it
+    then always saw the patch's border."""
     tile_px: int = 1024
     """Side of the tiles that larger images are cut into."""
     overlap_px: int = 320

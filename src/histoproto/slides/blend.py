@@ -28,15 +28,17 @@ def margin_px(overlap_px: int) -> int:
 class Blender:
     """Weighted mean of tile maps, with memory for one row of tiles however high the image is.
 
-    A tile weighs nothing within the margin of an inner edge; from there its weight rises as a squared sine over the
+    With ``fade``, a tile weighs nothing within the margin of an inner edge; from there its weight rises as a squared sine over the
     overlap, up to the same distance from its neighbour's edge, so that the weights of two neighbours add up to 1.
     Where tiles overlap by more (at the far borders) the sum is divided by its weight. Edges on the image's border do
-    not fade.
+    not fade. Without ``fade`` all pixels of a tile weigh the same.
     """
 
-    def __init__(self, channels: int, height_px: int, width_px: int, tile_px: int, overlap_px: int) -> None:
+    def __init__(
+        self, channels: int, height_px: int, width_px: int, tile_px: int, overlap_px: int, *, fade: bool = True
+    ) -> None:
         self._height_px, self._width_px, self._tile_px = height_px, width_px, tile_px
-        self._rise = _rise(tile_px, overlap_px)
+        self._rise = _rise(tile_px, overlap_px) if fade else np.ones(tile_px, np.float32)
         self._sums = np.zeros((channels, tile_px, width_px), np.float32)
         self._weights = np.zeros((tile_px, width_px), np.float32)
         self._top_px = 0

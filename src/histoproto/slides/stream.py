@@ -34,6 +34,7 @@ def map_tiles(
     align_px: int,
     batch: int,
     on_progress: Advance,
+    fade: bool = True,
 ) -> Iterator[Band]:
     """Yield a network's blended maps of a whole image, as bands of rows from top to bottom.
 
@@ -49,6 +50,7 @@ def map_tiles(
         align_px: the network's largest stride.
         batch: tiles computed at once.
         on_progress: called with the number of tiles just finished; ``tile_grid`` says how many there are.
+        fade: tiles weigh less towards their edges, as the margin needs; otherwise their plain mean is taken.
 
     Raises:
         ConfigError: if the three sizes do not fit together.
@@ -59,7 +61,7 @@ def map_tiles(
     for tiles, images in _read_ahead(reader, [grid[i : i + batch] for i in range(0, len(grid), batch)]):
         maps = network(images)
         if blender is None:
-            blender = Blender(maps.shape[1], reader.height_px, reader.width_px, tile_px, overlap_px)
+            blender = Blender(maps.shape[1], reader.height_px, reader.width_px, tile_px, overlap_px, fade=fade)
         for tile, tile_maps in zip(tiles, maps, strict=True):
             band = blender.add(tile, tile_maps)
             if band is not None:
