@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from safetensors.torch import load_file
@@ -211,11 +211,15 @@ def _backbone_of(run: Run) -> FeaturePyramid:
 
 
 def _pyramid(chosen: BackboneSettings) -> tuple[FeaturePyramid, LoadedWeights]:
-    normalise = Normalise(chosen.mean, chosen.std, chosen.order, chosen.zoom)
+    given = None
+    if chosen.mean is not None and chosen.std is not None:
+        given = Normalise(chosen.mean, chosen.std)
     options = {"frozen_levels": chosen.frozen_levels} if chosen.frozen_levels else {}
     if options and chosen.name != "mobilenet-v2":
         raise ConfigError(f"frozen_levels works with mobilenet-v2, not with {chosen.name}; set it to 0")
-    backbone, weights = build_backbone(chosen.name, chosen.weights, normalise, **options)
+    backbone, weights = build_backbone(chosen.name, chosen.weights, given, **options)
+    normalise = cast(Normalise, backbone.get_submodule("normalise"))
+    normalise.order, normalise.zoom = chosen.order, chosen.zoom
     if chosen.frozen:
         backbone = FrozenPyramid(backbone, pretrained=bool(weights.tensors))
     return backbone, weights

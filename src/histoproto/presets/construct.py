@@ -44,7 +44,7 @@ RELEASED = RunSettings(
 PAPER = RunSettings(
     method="construct",
     preset="paper",
-    backbone=BackboneSettings("conch", CONCH.source, mean=CONCH.mean, std=CONCH.std, frozen=True),
+    backbone=BackboneSettings("conch", CONCH.source, frozen=True),
     teacher=BackboneSettings("mit-b1", SEGFORMER, frozen=True),
     encoder=EncoderSettings("conch-224"),
     prototypes=PrototypeSource(text_encoder="conch"),

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from histoproto.contracts import Method, MethodSettings, Parts
+from histoproto.errors import ConfigError
 from histoproto.inference.settings import InferenceSettings
-from histoproto.normalise import IMAGENET_MEAN, IMAGENET_STD
 from histoproto.training.settings import AugmentSettings, TrainSettings
 
 Triple = tuple[float, float, float]
@@ -24,10 +24,10 @@ class BackboneSettings:
     """A name of ``backbones/registry.py``."""
     weights: str | None = None
     """``hf:org/name@revision``, a path, or None for random weights."""
-    mean: Triple = IMAGENET_MEAN
-    """Input mean, in ``order``."""
-    std: Triple = IMAGENET_STD
-    """Input standard deviation, in ``order``."""
+    mean: Triple | None = None
+    """Input mean, in ``order``; None for that of the backbone's published weights."""
+    std: Triple | None = None
+    """Input standard deviation, in ``order``; given together with ``mean`` or not at all."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Channel order that the backbone sees."""
     zoom: float = 1.0
@@ -36,6 +36,11 @@ class BackboneSettings:
     """How many of the finest levels keep their loaded weights (mobilenet-v2)."""
     frozen: bool = False
     """The whole backbone keeps its weights and stays in evaluation mode."""
+
+    def __post_init__(self) -> None:
+        """Refuse half a normalisation."""
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError("backbone: give mean and std together, or neither for the backbone's own")
 
 
 @dataclass(frozen=True)
