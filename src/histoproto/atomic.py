@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from histoproto.errors import HistoprotoError
+from histoproto.errors import DataError, HistoprotoError
 
 
 @contextmanager
@@ -29,6 +30,33 @@ def replacing(target: Path) -> Iterator[Path]:
         raise HistoprotoError(f"cannot write {target}: {reason}; free some space or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``target`` that takes its place when the block ends without error.
+
+    What a killed process left of an earlier try is removed first.
+
+    Raises:
+        DataError: if ``target`` exists and is no empty folder.
+        HistoprotoError: if the folder cannot be written.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target} is not an empty folder; name a new one or remove what it holds")
+    temporary = target.with_name(f".{target.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            target.rmdir()
+        temporary.rename(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise HistoprotoError(f"cannot write {target}: {reason}; free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -36,3 +36,16 @@ def test_a_slide_too_small_is_refused_before_anything_is_made(tmp_path, capsys):
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("ConfigError: --slide-px 100: ")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_a_killed_command_left_is_no_study_and_in_nobody_s_way(tmp_path):
+    left = tmp_path / ".phantom.writing" / "training"
+    left.mkdir(parents=True)
+    (left / "half.png").touch()
+    folder = tmp_path / "phantom"
+    sizes = ["--train", "2", "--val", "1", "--test", "1", "--size-px", "32", "--slide-px", "0"]
+    with pytest.raises(SystemExit) as end:
+        main(["data", "phantom", str(folder), *sizes])
+    assert end.value.code == 0
+    assert len(read_study(folder).table) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["phantom"]

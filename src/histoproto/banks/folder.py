@@ -10,7 +10,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from histoproto.errors import DataError, HistoprotoError
+from histoproto.atomic import replacing_folder
+from histoproto.errors import DataError
 
 BANK_FILE = "bank.json"
 PROTOTYPES_FILE = "prototypes.safetensors"
@@ -99,16 +99,5 @@ def writing_bank(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and holds no complete image bank; remove it or choose another folder")
-    temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)  # a killed command left it
-    try:
-        temporary.mkdir(parents=True)
+    with replacing_folder(folder) as temporary:
         yield temporary
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise HistoprotoError(f"cannot write {folder}: {reason}; free some space or choose another folder") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -34,6 +34,9 @@ def data_phantom(
         slide_px: Side of the slide's finest page in pixels; 0 makes no slide.
         json: Print the summary as JSON.
     """
+    from dataclasses import replace
+
+    from histoproto.atomic import replacing_folder
     from histoproto.commands.data_import import make_study, report
     from histoproto.data.bcss_wsss import SHEET
     from histoproto.data.importing import HeldOut, candidates_by_name
@@ -42,21 +45,22 @@ def data_phantom(
 
     if 0 < slide_px < SMALLEST_SLIDE_PX or slide_px < 0:
         raise ConfigError(f"--slide-px {slide_px}: give {SMALLEST_SLIDE_PX} or more, or 0 for no slide")
-    with progress_bar("Making patches", train + val + test) as advance:
-        done = 0
-
-        def on_progress(count: int) -> None:
-            nonlocal done
-            advance(count - done)
-            done = count
-
-        write_patches(out, train=train, val=val, test=test, size_px=size_px, seed=seed, on_progress=on_progress)
     notes = []
-    if slide_px:
-        slide = out / "slides" / "phantom.tif"
-        with progress_bar("Making the slide", 1) as advance:
-            mask = write_slide(slide, width_px=slide_px, height_px=slide_px, seed=seed)
-            advance(1)
-        notes.append(f"the slide is {slide}, its mask {mask.name}")
-    study, division = make_study(out, SHEET.taxonomy, candidates_by_name(out, SHEET), HeldOut())
-    report(study, [*notes, *division], json=json)
+    with replacing_folder(out) as place:  # a killed command leaves no half study
+        with progress_bar("Making patches", train + val + test) as advance:
+            done = 0
+
+            def on_progress(count: int) -> None:
+                nonlocal done
+                advance(count - done)
+                done = count
+
+            write_patches(place, train=train, val=val, test=test, size_px=size_px, seed=seed, on_progress=on_progress)
+        if slide_px:
+            slide = Path("slides") / "phantom.tif"
+            with progress_bar("Making the slide", 1) as advance:
+                mask = write_slide(place / slide, width_px=slide_px, height_px=slide_px, seed=seed)
+                advance(1)
+            notes.append(f"the slide is {out / slide}, its mask {mask.name}")
+        study, division = make_study(place, SHEET.taxonomy, candidates_by_name(place, SHEET), HeldOut())
+    report(replace(study, folder=out), [*notes, *division], json=json)
