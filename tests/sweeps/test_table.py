@@ -104,6 +104,7 @@ def test_latex_is_escaped_and_has_as_many_cells_as_columns():
     body = text.split("\\midrule")[1].split("\\bottomrule")[0].strip().splitlines()
     assert {line.count(" & ") for line in body} == {5 + 4}
     assert text.count("\\begin{tabular}{lrrrrrrrrr}") == 1
+    assert "K=3 + $\\lambda$=0.5" in latex(table_of(read_sweep("lpd-prototypes")))
 
 
 def test_all_files_are_written(tmp_path):

@@ -32,9 +32,10 @@ def remarks_on_ours(
     if replaced is not None:
         instead = f", {'; '.join(replaced)}" if replaced else ""
         epochs = f", {EPOCHS} epochs" if not cells[0].zeroshot else ""
+        banks = " Banks hold the few patches that there are." if any(cell.bank for cell in cells) else ""
         remarks.append(
-            f"Tiny: {counts['train']} training patches{epochs}{instead}. This shows the road, not the quality: which "
-            "row is best means nothing."
+            f"Tiny: {counts['train']} training patches{epochs}{instead}.{banks} This shows the road, not the quality: "
+            "which row is best means nothing."
         )
     if data == PHANTOM:
         remarks.append("Ours are of drawn tissue, the published ones of patients: they cannot be compared.")

@@ -19,6 +19,8 @@ LONG = ("setting", "whose", "method", "table", "gate", "background", "measure", 
 NOTE_LETTERS = 150
 """Of a line of notes under the chart."""
 OURS, ORACLE, THEIRS = "#1f6f8b", "#9bbfca", "#c8553d"
+GREEK = {"α": "alpha", "β": "beta", "δ": "delta", "θ": "theta", "λ": "lambda", "τ": "tau"}
+"""Letters of the papers, by their names in LaTeX."""
 STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
 
@@ -138,7 +140,10 @@ def _pipes(cells: Sequence[str]) -> str:
 def _escaped(text: str) -> str:
     for character in "&%$#_{}":
         text = text.replace(character, f"\\{character}")
-    return text.replace("^", "\\^{}").replace("±", "$\\pm$").replace("–", "--")
+    text = text.replace("^", "\\^{}").replace("±", "$\\pm$").replace("–", "--")
+    for letter, name in GREEK.items():
+        text = text.replace(letter, f"$\\{name}$")
+    return text
 
 
 def _long(table: Table) -> Iterable[tuple[Any, ...]]:
