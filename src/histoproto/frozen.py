@@ -43,20 +43,25 @@ class Averaged(Frozen):
     Args:
         network: what trains; it is copied, not held.
         momentum: share of the old average that stays at each step once warmed up, in [0, 1).
+        average_buffers: average running statistics like weights, rather than copy them.
     """
 
-    def __init__(self, network: nn.Module, momentum: float) -> None:
+    def __init__(self, network: nn.Module, momentum: float, *, average_buffers: bool = False) -> None:
         super().__init__(copy.deepcopy(network))
         self.momentum = momentum
+        self.average_buffers = average_buffers
 
     @torch.no_grad()
     def follow(self, network: nn.Module, step: int) -> None:
-        """Average the weights and copy the buffers (running statistics) after optimiser step ``step``."""
+        """Move towards the network after optimiser step ``step``."""
         momentum = min(self.momentum, (step + 1) / (step + 10))
         for mine, theirs in zip(self.parameters(), network.parameters(), strict=True):
             mine.lerp_(theirs, 1 - momentum)
         for held, given in zip(self.buffers(), network.buffers(), strict=True):
-            held.copy_(given)
+            if self.average_buffers and held.is_floating_point():
+                held.lerp_(given, 1 - momentum)
+            else:
+                held.copy_(given)
 
 
 class Pretrained(nn.Module):

@@ -4,6 +4,7 @@
 
     model.safetensors       the method's state
     optimizer.safetensors   AdamW's state by parameter name (only in ``last``)
+    average.safetensors     moving average of the method's state (only in ``last``, and only where there is one)
     state.json              where training stands
 
 No generator's state is kept: every random number is a function of the seed and the step. A checkpoint is written
@@ -28,6 +29,7 @@ from histoproto.training.terms import Sums
 
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
+AVERAGE_FILE = "average.safetensors"
 STATE_FILE = "state.json"
 
 
@@ -58,7 +60,11 @@ class TrainState:
 
 
 def save_checkpoint(
-    folder: Path, method: nn.Module, state: TrainState, optimizer: Mapping[str, Tensor] | None = None
+    folder: Path,
+    method: nn.Module,
+    state: TrainState,
+    optimizer: Mapping[str, Tensor] | None = None,
+    average: nn.Module | None = None,
 ) -> None:
     """Write a checkpoint and let it take the place of the one in ``folder``.
 
@@ -71,6 +77,8 @@ def save_checkpoint(
         save_model(method, str(temporary / MODEL_FILE))
         if optimizer is not None:
             save_file(dict(optimizer), str(temporary / OPTIMIZER_FILE))
+        if average is not None:
+            save_model(average, str(temporary / AVERAGE_FILE))
         text = json.dumps(asdict(state), indent=2, allow_nan=False)
         (temporary / STATE_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -118,14 +126,19 @@ def load_state(folder: Path) -> TrainState:
         raise RunError(f"{file} is damaged ({error}); train again in another run folder") from None
 
 
-def load_weights(folder: Path, method: nn.Module) -> None:
+def load_weights(folder: Path, method: nn.Module, name: str = MODEL_FILE) -> None:
     """Put a checkpoint's weights into a method, all of them and nothing else.
+
+    Args:
+        folder: the checkpoint.
+        method: what receives them.
+        name: ``MODEL_FILE`` or ``AVERAGE_FILE``.
 
     Raises:
         RunError: if there is no checkpoint.
         WeightsError: if its file is damaged or its tensors do not fit the method.
     """
-    file = find_checkpoint(folder) / MODEL_FILE
+    file = find_checkpoint(folder) / name
     try:
         load_model(method, file, strict=True)
     except (OSError, SafetensorError) as error:

@@ -49,12 +49,13 @@ class Judge:
     def figures(self) -> dict[str, float]:
         """Return ``holdout_loss`` and ``validation_masks``, as far as they can be had and are wanted.
 
-        The method is in evaluation mode meanwhile.
+        The method is in evaluation mode meanwhile, and then in the mode it was in.
 
         Raises:
             TrainingError: if one of them is no finite number.
         """
         figures: dict[str, float] = {}
+        trained = self.method.training
         self.method.eval()
         with torch.no_grad():
             if self.holdout_data is not None:
@@ -62,7 +63,7 @@ class Judge:
             if self.settings.choose_by == "validation-masks" and self.evaluate_masks is not None:
                 mine = self.evaluate_masks(self.method) if self.fabric.is_global_zero else 0.0
                 figures["validation_masks"] = gather(self.fabric, mine)[0]
-        self.method.train()
+        self.method.train(trained)
         for name, value in figures.items():
             if not math.isfinite(value):
                 raise TrainingError(f"{name} is {value} after the epoch; train again with a lower learning rate")

@@ -10,7 +10,7 @@ batch, and BatchNorm, see their own process's share only.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -20,10 +20,12 @@ from torch.utils.data import Dataset
 
 from histoproto.contracts import Method
 from histoproto.errors import RunError, TrainingError
+from histoproto.frozen import Averaged
 from histoproto.runs import RunFolder
 from histoproto.training.augment import augment as vary
 from histoproto.training.batches import Collate, LabelledBatch, Redrawn, as_images, length, read_batches
 from histoproto.training.checkpoint import (
+    AVERAGE_FILE,
     TrainState,
     has_checkpoint,
     load_optimizer_tensors,
@@ -87,6 +89,8 @@ class _Training:
     total_steps: int
     judge: Judge
     run: RunFolder
+    average: Averaged | None
+    """Moving average of the method, if that is what is judged and kept."""
     journal: Journal
     began: float
     """When a single sitting would have begun, on the monotonic clock."""
@@ -144,7 +148,9 @@ def fit(
             rank=fabric.global_rank,
             weights=None if weights is None else tuple(weights),
         )
-        judge = Judge(fabric, method, settings, holdout_data, collate, evaluate_masks)
+        average = Averaged(method, settings.average, average_buffers=True) if settings.average else None
+        judged = average.network if average else method
+        judge = Judge(fabric, cast(Method, judged), settings, holdout_data, collate, evaluate_masks)
         total_steps = settings.epochs * plan.steps_per_epoch
         saved, fresh = _saved(fabric, run), TrainState(seed, plan.steps_per_epoch)
         if saved:
@@ -152,8 +158,12 @@ def fit(
         state = saved or fresh
         optimizer = make_optimizer(method, settings)
         step_module, _ = fabric.setup(_TrainingStep(method), optimizer)
+        if average:
+            average.to(fabric.device)
         if saved:
             load_weights(run.checkpoint("last"), method)
+            if average:
+                load_weights(run.checkpoint("last"), average.network, AVERAGE_FILE)
             restore_optimizer(method, optimizer, load_optimizer_tensors(run.checkpoint("last")))
         batches = read_batches(Redrawn(training_data), collate, plan.batches(state.step, total_steps), settings.workers)
         training = _Training(
@@ -167,6 +177,7 @@ def fit(
             total_steps=total_steps,
             judge=judge,
             run=run,
+            average=average,
             journal=Journal(run, leader=fabric.is_global_zero, step=state.step, total_steps=total_steps),
             began=time.monotonic() - state.seconds,
         )
@@ -215,7 +226,7 @@ def _train(
         fabric.backward(loss)
         training.optimizer.step()
         training.optimizer.zero_grad()
-        training.method.after_step(state.step)
+        _follow(training, state.step)
 
         journal.advance(state.epochs_done + 1, settings.epochs)
         state.step += 1
@@ -229,6 +240,13 @@ def _train(
             _save_last(training, state, sums)
         if interrupted or _ended(state, settings):
             return
+
+
+def _follow(training: _Training, step: int) -> None:
+    """Let all moving averages follow the weights that a step has changed."""
+    training.method.after_step(step)
+    if training.average is not None:
+        training.average.follow(training.method, step)
 
 
 def _saved(fabric: Fabric, run: RunFolder) -> TrainState | None:
@@ -324,18 +342,22 @@ def _end_epoch(training: _Training, state: TrainState, sums: TermSums, lr: float
     state.epochs_without_improvement += 1
     if training.judge.is_better(figure, state.best_figure):
         state.best_epoch, state.best_figure, state.epochs_without_improvement = state.epochs_done, figure, 0
-        _save(training, "best", state)
+        _save_best(training, state)
     _save_last(training, state, sums)
 
 
 def _save_last(training: _Training, state: TrainState, sums: TermSums) -> None:
     """Save everything that a resumed run needs."""
     state.sums = merged(gather(training.fabric, sums.read()))
-    _save(training, "last", state, optimizer_tensors(training.method, training.optimizer))
-
-
-def _save(training: _Training, which: str, state: TrainState, optimizer: dict[str, Tensor] | None = None) -> None:
-    """Save a checkpoint from the first process."""
     state.seconds = time.monotonic() - training.began
     if training.fabric.is_global_zero:
-        save_checkpoint(training.run.checkpoint(which), training.method, state, optimizer)
+        tensors = optimizer_tensors(training.method, training.optimizer)
+        average = training.average.network if training.average else None
+        save_checkpoint(training.run.checkpoint("last"), training.method, state, tensors, average)
+
+
+def _save_best(training: _Training, state: TrainState) -> None:
+    """Save what the judge has seen."""
+    state.seconds = time.monotonic() - training.began
+    if training.fabric.is_global_zero:
+        save_checkpoint(training.run.checkpoint("best"), training.judge.method, state)

@@ -40,6 +40,9 @@ class TrainSettings:
     schedule_decay: ScheduleDecay = "remaining"
     """What the decay's progress is divided by: the steps after the warm-up, so that it ends at zero, or all
     steps (the released codes, which stop above zero)."""
+    average: float = 0.0
+    """Momentum per step of a moving average of all weights, which then takes their place in the holdout loss and in
+    ``best`` (Tarvainen and Valpola, NeurIPS 2017); 0 keeps the weights as they are."""
     precision: Precision = "fp32"
     """Forward pass in bfloat16 autocast, or everything in float32."""
     choose_by: ChooseBy = "holdout-loss"
@@ -64,6 +67,8 @@ class TrainSettings:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must not be negative")
         if self.lr <= 0:
             raise ConfigError(f"lr is {self.lr}, but must be above 0")
+        if not 0 <= self.average < 1:
+            raise ConfigError(f"average is {self.average}, but must be at least 0 and below 1")
         if self.repeat_threshold > 1:
             raise ConfigError(f"repeat_threshold is {self.repeat_threshold}, but is a share of patches: at most 1")
         self._check_patience()
