@@ -26,6 +26,7 @@ from histoproto.contracts import (
 from histoproto.encoders.backbone_mean import BackboneEncoder
 from histoproto.encoders.registry import PRETRAINED, build_encoder, build_text_encoder
 from histoproto.errors import ConfigError, RunError
+from histoproto.inference.settings import Refine
 from histoproto.normalise import Normalise
 from histoproto.presets.changes import read_settings
 from histoproto.presets.registry import method_entry
@@ -62,6 +63,13 @@ class Run(NamedTuple):
     taxonomy: Taxonomy
     study: Path
     method: Method
+
+    def refined(self, refine: Refine | None) -> "Run":
+        """Return the run with another refiner of its masks; None leaves it as it is set."""
+        if refine is None:
+            return self
+        inference = replace(self.settings.inference, refine=refine)
+        return self._replace(settings=replace(self.settings, inference=inference))
 
 
 def build(settings: RunSettings, taxonomy: Taxonomy) -> Built:

@@ -174,3 +174,25 @@ def test_what_cannot_be_compared_is_said_before_anything_is_computed(command, ev
     assert command("evaluate", evaluated, "--split", "val", "--compare", evaluated) == 2
     assert "itself" in capsys.readouterr().err
     assert (evaluated / "eval" / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_refiner_is_shown_with_the_figure_without_it(command, evaluated, tmp_path, capsys):
+    run = shutil.copytree(evaluated, tmp_path / "refined")
+    assert command("evaluate", run, "--split", "test", "--refine", "crf") == 0
+    assert "Without the refiner: " in capsys.readouterr().out
+    refined, plain = metrics_of(run), metrics_of(evaluated)
+    assert refined["refine"] == "crf"
+    assert refined["variants"]["unrefined"]["predicted"]["ignored"]["miou"] == pytest.approx(
+        plain["results"]["predicted"]["ignored"]["miou"]
+    )
+    assert refined["results"] != plain["results"]
+
+
+def test_masks_can_be_refined(command, evaluated, tmp_path):
+    run = shutil.copytree(evaluated, tmp_path / "refined")
+    assert command("masks", run, "--split", "val") == 0
+    plain = {path.name: read_indices(path) for path in (run / "masks" / "val").glob("*.png")}
+    assert command("masks", run, "--split", "val", "--refine", "crf") == 0
+    refined = {path.name: read_indices(path) for path in (run / "masks" / "val").glob("*.png")}
+    assert plain.keys() == refined.keys()
+    assert any((plain[name] != refined[name]).any() for name in plain)

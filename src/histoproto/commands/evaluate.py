@@ -22,6 +22,7 @@ def evaluate(
     split: str = "test",
     study: Path | None = None,
     checkpoint: str = "best",
+    refine: Literal["none", "crf"] | None = None,
     mean_over: str | None = None,
     compare: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     run: Path | None = None,
@@ -51,6 +52,8 @@ def evaluate(
         study: Another study of the same classes; needed for a folder of masks.
             [default: the one trained on]
         checkpoint: best or last.
+        refine: crf lets masks follow the photograph's edges (dense CRF); the figure without it stands below.
+            [default: as the run is set]
         mean_over: Classes to average in an extra column, for example tumour,stroma.
         compare: Evaluated runs to compare with, on the same images.
         run: Folder that receives the figures of a folder of masks; becomes a run folder for report and --compare.
@@ -71,7 +74,7 @@ def evaluate(
 
         _refuse({"--run": run, "--name": name, "--values": values, "--white-value": white_value}, source)
         target = source
-        metrics = evaluate_run(source, split, study, checkpoint, mean_over)
+        metrics = evaluate_run(source, split, study, checkpoint, mean_over, refine)
     else:
         from histoproto.commands.evaluate_masks import ForeignMasks, evaluate_foreign
 

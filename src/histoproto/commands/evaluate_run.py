@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     from histoproto.data.manifest import PatchRecord
     from histoproto.evaluation.of_method import ImageResult, MethodEvaluation
     from histoproto.inference.gate import Gate
+    from histoproto.inference.settings import Refine
     from histoproto.wiring import Run
 
 PROTOTYPE_EXAMPLES = 4
 """Images whose prototype maps are kept for the report."""
 
 
-def evaluate_run(run: Path, split: str, study: Path | None, checkpoint: str, mean_over: str | None) -> dict[str, Any]:
+def evaluate_run(
+    run: Path, split: str, study: Path | None, checkpoint: str, mean_over: str | None, refine: "Refine | None"
+) -> dict[str, Any]:
     """Evaluate a run, write its products, return the figures; arguments as those of the command."""
     from histoproto.commands.evaluate import class_indices, records_with_masks
     from histoproto.data.manifest import read_study
@@ -26,7 +29,7 @@ def evaluate_run(run: Path, split: str, study: Path | None, checkpoint: str, mea
     from histoproto.inference.gate import Gate
     from histoproto.wiring import load_run
 
-    trained = load_run(run, checkpoint)
+    trained = load_run(run, checkpoint).refined(refine)
     gate = Gate.from_record(trained.folder.read_record(), str(run))
     data = read_study(study or trained.study)
     classes = trained.taxonomy.classes
@@ -50,6 +53,7 @@ def evaluate_run(run: Path, split: str, study: Path | None, checkpoint: str, mea
         "gate": gate.to_dict(),
         "background": trained.settings.inference.background,
         "views": trained.settings.inference.views,
+        "refine": trained.settings.inference.refine,
         **all_figures(found.counts, classes, chosen),
         "classification": judge_presence(found.presence, classes, gate.thresholds),
     }

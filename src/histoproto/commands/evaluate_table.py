@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+VARIANTS = {"one-view": "Without test-time augmentation", "unrefined": "Without the refiner"}
+
 
 def show_figures(metrics: dict[str, Any]) -> None:
     """Print the table over gates and background rules, its interval, and what test-time augmentation changes."""
@@ -43,9 +45,8 @@ def _sentences(metrics: dict[str, Any], gate: str, lead: str) -> list[str]:
     first = f"{gate}, ignored: {name} {_figure(leading[lead])}"
     reach = f", 95 % interval {_ends(ends)} from {sample}" if ends else f"; no interval from only {sample}"
     alone = [
-        f"Without test-time augmentation: {_figure(gates[gate]['ignored'][lead])}"
+        f"{VARIANTS[variant]}: {_figure(gates[gate]['ignored'][lead])}"
         for variant, gates in metrics["variants"].items()
-        if variant == "one-view"
     ]
     return [first + reach, *alone]
 

@@ -3,7 +3,7 @@
 import json as json_text
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -22,6 +22,7 @@ def masks(
     *,
     split: str = "train",
     checkpoint: str = "best",
+    refine: Literal["none", "crf"] | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write a pseudo mask for each patch of a split, for training a segmenter or for looking at.
@@ -36,13 +37,15 @@ def masks(
         run: Run folder of histoproto train.
         split: Split of the run's study.
         checkpoint: best or last.
+        refine: crf lets masks follow the photograph's edges (dense CRF).
+            [default: as the run is set]
         json: Print where the masks are, and how much of them each class covers, as JSON.
     """
     from histoproto.data.manifest import read_study
     from histoproto.inference.gate import Gate
     from histoproto.wiring import load_run
 
-    trained = load_run(run, checkpoint)
+    trained = load_run(run, checkpoint).refined(refine)
     gate = Gate.from_record(trained.folder.read_record(), str(run))
     records = read_study(trained.study).split(split)
     folder = trained.folder.path / "masks" / split
@@ -126,12 +129,15 @@ def _decide(trained: "Run", gate: "Gate", record: "PatchRecord") -> "Decision":
     from histoproto.images import read_rgb
     from histoproto.inference.decision import background_of, decide, predicted_classes
     from histoproto.inference.evidence import evidence_of
+    from histoproto.inference.refine import refiner_of
 
     rgb = read_rgb(record.path)
     evidence = evidence_of(trained.method, rgb, gate.window_px, trained.settings.inference)
     known = record.labels is not None
     present = torch.tensor(record.labels, dtype=torch.bool) if known else predicted_classes(evidence, gate)
-    return decide(evidence.maps, present, background_of(rgb, evidence.maps, trained.settings.inference.background))
+    settings = trained.settings.inference
+    background = background_of(rgb, evidence.maps, settings.background)
+    return decide(evidence.maps, present, background, refiner_of(rgb, settings))
 
 
 def _show(folder: Path, shares: dict[str, float], count: int, run: Path) -> None:

@@ -142,6 +142,7 @@ def _predict(
     from histoproto.formats.overlay import write_overlay
     from histoproto.inference.decision import background_of, decide, predicted_classes
     from histoproto.inference.evidence import evidence_by_tiles, evidence_of, tile_count, tiling_of
+    from histoproto.inference.refine import refiner_of
     from histoproto.masks import write_mask
     from histoproto.progress import progress_bar
     from histoproto.slides.reader import open_image
@@ -165,7 +166,7 @@ def _predict(
     finally:
         reader.close()
     background = background_of(rgb, evidence.maps, settings.background)
-    decision = decide(evidence.maps, predicted_classes(evidence, gate), background)
+    decision = decide(evidence.maps, predicted_classes(evidence, gate), background, refiner_of(rgb, settings))
     mask = decision.mask.numpy()
     write_mask(folder / "mask.png", mask, trained.taxonomy)
     write_confidence(folder / "confidence.png", decision.confidence.numpy())

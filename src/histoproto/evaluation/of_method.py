@@ -16,13 +16,14 @@ from torch import Tensor
 from histoproto.contracts import Method
 from histoproto.data.manifest import PatchRecord
 from histoproto.evaluation.presence import Presence
-from histoproto.evaluation.split_counts import MAIN, ONE_VIEW, Rule, SplitCounts
+from histoproto.evaluation.split_counts import MAIN, ONE_VIEW, UNREFINED, Rule, SplitCounts
 from histoproto.evaluation.tally import Tally
 from histoproto.evaluation.truth import true_mask
 from histoproto.images import read_rgb
 from histoproto.inference.decision import Decision, background_of, decide, predicted_classes
 from histoproto.inference.evidence import Evidence, evidence_of
 from histoproto.inference.gate import Gate
+from histoproto.inference.refine import refiner_of
 from histoproto.inference.settings import InferenceSettings
 from histoproto.metrics.counts import BACKGROUND_RULES, PixelCounts, count_image
 from histoproto.taxonomy import Taxonomy
@@ -52,9 +53,9 @@ class MethodEvaluation:
 
 
 def variants_of(settings: InferenceSettings) -> dict[str, InferenceSettings]:
-    """Return the ways in which masks are made: as set, and with a single view where several are set."""
-    alone = {} if settings.views == "none" else {ONE_VIEW: replace(settings, views="none")}
-    return {MAIN: settings, **alone}
+    """Return the ways in which masks are made: as set, and without each thing that is done after training."""
+    without = {ONE_VIEW: replace(settings, views="none"), UNREFINED: replace(settings, refine="none")}
+    return {MAIN: settings} | {name: other for name, other in without.items() if other != settings}
 
 
 def evaluate_method(
@@ -103,6 +104,7 @@ def _decisions(
     variant: str, rgb: NDArray[np.uint8], evidence: Evidence, in_truth: Tensor, gate: Gate, settings: InferenceSettings
 ) -> Iterator[tuple[Rule, Decision]]:
     white = background_of(rgb, evidence.maps, settings.background)
+    refine = refiner_of(rgb, settings)
     presence = {
         "predicted": predicted_classes(evidence, gate),
         "oracle": in_truth,
@@ -110,5 +112,5 @@ def _decisions(
     }
     for name in GATES:
         for background in BACKGROUND_RULES:
-            decision = decide(evidence.maps, presence[name], None if background == "ignored" else white)
+            decision = decide(evidence.maps, presence[name], None if background == "ignored" else white, refine)
             yield Rule(variant, name, background), decision

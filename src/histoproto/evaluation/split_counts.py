@@ -26,10 +26,11 @@ from histoproto.atomic import replacing
 from histoproto.errors import RunError
 from histoproto.metrics.counts import BOUNDARY_RATIOS, BackgroundRule, PixelCounts
 
-MAIN, ONE_VIEW = "main", "one-view"
+MAIN, ONE_VIEW, UNREFINED = "main", "one-view", "unrefined"
 VARIANTS = {
     MAIN: "as the run is set",
     ONE_VIEW: "without averaging over views (no test-time augmentation)",
+    UNREFINED: "without the refiner",
 }
 """Ways in which one run makes its masks, with what they mean."""
 

@@ -13,6 +13,7 @@ from histoproto.cams.gate import allowed_classes
 from histoproto.cams.pseudo_mask import UNDECIDED, pseudo_mask
 from histoproto.inference.evidence import Evidence
 from histoproto.inference.gate import Gate
+from histoproto.inference.refine import Refiner
 from histoproto.inference.settings import Background
 
 
@@ -34,6 +35,7 @@ def decide(
     maps: Float[Tensor, "classes height width"],
     present: Bool[Tensor, " classes"] | Bool[Tensor, "classes height width"],
     background: Bool[Tensor, "height width"] | None = None,
+    refine: Refiner | None = None,
 ) -> Decision:
     """Return the mask among the present classes.
 
@@ -41,11 +43,15 @@ def decide(
         maps: class maps.
         present: the known labels for a training patch; what the gate lets in for anything else.
         background: pixels that are background; None decides tissue classes alone.
+        refine: changes the shares of the classes before the strongest wins.
     """
-    mask = pseudo_mask(maps[None], present[None], None if background is None else background[None])[0]
     allowed = present if present.ndim == 3 else present[:, None, None].expand_as(maps)
-    share = maps.masked_fill(~allowed, torch.finfo(maps.dtype).min).softmax(0).amax(0)
-    return Decision(mask, share.masked_fill(mask == UNDECIDED, 0.0))
+    shares = maps.masked_fill(~allowed, torch.finfo(maps.dtype).min).softmax(0)
+    if refine is not None:
+        refined = refine(shares) * allowed  # neighbours must not bring in a class that is shut out here
+        maps = shares = refined / refined.sum(0).clamp(min=torch.finfo(maps.dtype).tiny)
+    mask = pseudo_mask(maps[None], present[None], None if background is None else background[None])[0]
+    return Decision(mask, shares.amax(0).masked_fill(mask == UNDECIDED, 0.0))
 
 
 def background_of(

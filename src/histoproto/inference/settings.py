@@ -1,11 +1,14 @@
 """How class maps of an image are made and turned into a mask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from histoproto.cams.dense_crf import DenseCRFSettings
 
 Views = Literal["none", "d4", "released"]
 Background = Literal["white", "unlikely"]
 Context = Literal["whole", "patch"]
+Refine = Literal["none", "crf"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class InferenceSettings:
     windows of a training patch's size whose maps are averaged, neighbours overlapping by half. The latter takes four
     times as long; it pays where the network's receptive field is larger than a training patch, since in training it
     then always saw the patch's border."""
+    refine: Refine = "none"
+    """What lets the mask follow the photograph's edges: nothing, or a dense CRF."""
+    crf: DenseCRFSettings = field(default_factory=DenseCRFSettings)
+    """Strengths and widths of the CRF."""
     tile_px: int = 1024
     """Side of the tiles that larger images are cut into."""
     overlap_px: int = 320

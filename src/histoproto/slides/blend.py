@@ -28,10 +28,10 @@ def margin_px(overlap_px: int) -> int:
 class Blender:
     """Weighted mean of tile maps, with memory for one row of tiles however high the image is.
 
-    With ``fade``, a tile weighs nothing within the margin of an inner edge; from there its weight rises as a squared sine over the
-    overlap, up to the same distance from its neighbour's edge, so that the weights of two neighbours add up to 1.
-    Where tiles overlap by more (at the far borders) the sum is divided by its weight. Edges on the image's border do
-    not fade. Without ``fade`` all pixels of a tile weigh the same.
+    With ``fade``, a tile weighs nothing within the margin of an inner edge; from there its weight rises as a squared
+    sine over the overlap, up to the same distance from its neighbour's edge, so that the weights of two neighbours add
+    up to 1. Where tiles overlap by more (at the far borders) the sum is divided by its weight. Edges on the image's
+    border do not fade. Without ``fade`` all pixels of a tile weigh the same.
     """
 
     def __init__(
