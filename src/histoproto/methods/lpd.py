@@ -27,7 +27,7 @@ The full text was not at hand; abstract, figure and code were. ``form="corrected
   the losses of its halves on two devices.
 * Class maps are fused as logits, without the per-image min-max that lets an absent class reach 1.
 
-``form="released"`` keeps all of these defects for comparison; its dense CRF is not part of the method.
+``form="released"`` keeps all of these defects for comparison; its dense CRF is a refiner of masks (`inference.refine`).
 """
 
 from collections.abc import Sequence

@@ -38,7 +38,7 @@ RELEASED = RunSettings(
         choose_by="validation-masks",
     ),
     augment=AugmentSettings(flips=True, stain_sigma=0.0, stain_bias=0.0),
-    inference=InferenceSettings(views="released", background="unlikely"),
+    inference=InferenceSettings(views="released", background="unlikely", refine="crf"),
 )
 
 PAPER = RunSettings(
