@@ -46,11 +46,10 @@ def resampled(groups: PixelCounts, draws: int = DRAWS, seed: int = 0) -> PixelCo
         draws: number of resampled splits.
         seed: of the draws.
     """
-    number = len(groups)
-    chosen = torch.randint(number, (draws, number), generator=torch.Generator().manual_seed(seed))
-    times = torch.zeros(draws, number, dtype=torch.float64).scatter_add_(
-        1, chosen, torch.ones(draws, number, dtype=torch.float64)
-    )
+    random, number = torch.Generator().manual_seed(seed), len(groups)
+    times = torch.zeros(draws, number)
+    for row in times:
+        row += torch.randint(number, (number,), generator=random).bincount(minlength=number)
     return groups.weighted(times)
 
 

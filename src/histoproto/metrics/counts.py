@@ -18,6 +18,9 @@ false positive of that class. Under both, a tissue pixel predicted as background
 
 BACKGROUND_RULES: tuple[BackgroundRule, ...] = ("ignored", "counted")
 
+AT_ONCE = 256
+"""Rows of weights that are multiplied at once, which bounds memory."""
+
 BOUNDARY_RATIOS = (0.02, 0.005)
 """Band widths of boundary IoU as fractions of the image diagonal: COCO's and Cityscapes'."""
 
@@ -91,4 +94,6 @@ def count_image(
 
 
 def _weighted(weights: Tensor, counts: Tensor) -> Tensor:
-    return torch.einsum("di,i...->d...", weights.double(), counts.double())
+    flat = counts.double().flatten(1)
+    parts = [part.double() @ flat for part in torch.split(weights, AT_ONCE)]
+    return torch.cat(parts).reshape(-1, *counts.shape[1:])
