@@ -11,11 +11,13 @@ from PIL import Image
 
 from histoproto.masks import write_mask
 from histoproto.metrics.counts import BACKGROUND_RULES, PixelCounts, count_image
-from histoproto.metrics.summary import means, summary
+from histoproto.metrics.summary import means, measures, plain, summary
 from histoproto.taxonomy import BCSS_WSSS, IGNORE
 
 GATES = {"predicted": 0.25, "oracle": 0.15, "none": 0.35}
 """Share of the picture that each gate gets wrong."""
+GROUPS = 3
+"""Slides that the images are from."""
 
 
 def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, truths=None):
@@ -50,12 +52,18 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
         write_mask(files["truth"], truth, taxonomy)
         write_mask(folder / files["prediction"], shown, taxonomy)
         Image.fromarray(np.where(shown == truth, 220, 90).astype(np.uint8)).save(folder / files["confidence"])
-        rows.append({"name": name, **files, "miou": "" if np.isnan(miou) else miou})
-    with (folder / "eval" / "images.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-    labels = {name: {"ap": 0.93 - 0.04 * place, "f1": 0.88} for place, name in enumerate(taxonomy.classes)}
+        group = f"slide_{index % GROUPS}"
+        rows.append({"name": name, **files, "group": group, "miou": "" if np.isnan(miou) else miou})
+    write_rows(folder / "eval" / "images.csv", rows)
+    write_rows(folder / "eval" / "groups.csv", groups_of(counts["predicted", "ignored"], taxonomy))
+    results = {
+        gate: {rule: summary(PixelCounts.stacked(counts[gate, rule]), taxonomy.classes) for rule in BACKGROUND_RULES}
+        for gate in GATES
+    }
+    for rules in results.values():
+        for figures in rules.values():
+            figures["interval"] = {name: [figures[name] - 0.05, figures[name] + 0.04] for name in ("miou", "dice")}
+            figures["interval"][f"iou[{taxonomy.classes[0]}]"] = None
     write_json(
         folder / "eval" / "metrics.json",
         {
@@ -64,19 +72,73 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
             "classes": list(taxonomy.classes),
             "seed": 7,
             "gate": {"rule": "a class is allowed where its pooled score reaches its threshold"},
-            "results": {
-                gate: {
-                    rule: summary(PixelCounts.stacked(counts[gate, rule]), taxonomy.classes)
-                    for rule in BACKGROUND_RULES
-                }
-                for gate in GATES
+            "results": results,
+            "variants": {
+                "one-view": {gate: {"ignored": {**rules["ignored"], "miou": 0.123}} for gate, rules in results.items()}
             },
-            "classification": {"per_class": labels},
+            "uncertainty": {"level": 0.95, "draws": 2000, "resampled": "groups (slides or patients)", "number": GROUPS},
+            "classification": judged(taxonomy),
         },
     )
     write_prototypes(folder, taxonomy, rows)
     write_slide(folder, taxonomy, picture)
     return folder
+
+
+def groups_of(counts, taxonomy):
+    """Return the rows of ``groups.csv``."""
+    rows = []
+    for group in range(min(GROUPS, len(counts))):
+        own = counts[group::GROUPS]
+        pooled = PixelCounts.stacked(own).pooled()
+        ious = measures(pooled)["iou"]
+        rows.append({"group": f"slide_{group}", "images": len(own), "miou": blank(means(pooled)["miou"])})
+        rows[-1] |= {f"iou_{name}": blank(ious[place]) for place, name in enumerate(taxonomy.classes)}
+    return rows
+
+
+def blank(value):
+    """Return a figure as a cell, blank where there is none."""
+    return "" if plain(value) is None else plain(value)
+
+
+def judged(taxonomy):
+    """Return figures of the gate."""
+    per_class = {
+        name: {"ap": 0.93 - 0.04 * place, "f1": 0.88, "ece": 0.07, "brier": 0.11, "threshold": -1.0, "images": 4}
+        for place, name in enumerate(taxonomy.classes)
+    }
+    bins = [
+        {"from": 0.2, "to": 0.3, "claimed": 0.24, "true": 0.1, "images": 11},
+        {"from": 0.8, "to": 0.9, "claimed": 0.85, "true": 0.9, "images": 13},
+    ]
+    mean = {"ap": 0.87, "f1": 0.88, "ece": 0.0707, "brier": 0.11}
+    return {"per_class": per_class, "mean": mean, "reliability": bins}
+
+
+def make_foreign(folder, gate="unknown", missing=()):
+    """Turn a whole run into the folder of somebody else's masks."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config |= {"method": "TPRO", "preset": "made elsewhere", "seed": None, "masks": "/data/theirs"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    metrics = json.loads((folder / "eval" / "metrics.json").read_text())
+    metrics["results"] = {gate: metrics["results"]["predicted"]}
+    metrics |= {"variants": {}, "missing": list(missing), "seed": None, "gate": {"rule": "as their makers state it"}}
+    del metrics["classification"]
+    write_json(folder / "eval" / "metrics.json", metrics)
+    with (folder / "eval" / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    write_rows(folder / "eval" / "images.csv", [{**row, "confidence": ""} for row in rows])
+    (folder / "metrics.csv").unlink(missing_ok=True)
+    return folder
+
+
+def write_rows(file, rows):
+    """Write a CSV table."""
+    with file.open("w", newline="") as handle:
+        table = csv.DictWriter(handle, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
 
 
 def write_training(folder, taxonomy=BCSS_WSSS, choose_by="holdout-loss"):

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from histoproto.cli import main
-from histoproto.reports.page import render
+from histoproto.reports.page import compose
 from histoproto.reports.reading import read_run
 from histoproto.taxonomy import Taxonomy
 
-from .a_run import write_json, write_run, write_training
+from .a_run import make_foreign, write_json, write_run, write_training
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -39,6 +39,10 @@ class Outline(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] not in ("style", "script"):
             self.text.append(data)
+
+
+def render(contents):
+    return compose(contents).html
 
 
 def outline(html):
@@ -79,8 +83,8 @@ def test_the_page_needs_no_network(html):
 
 
 def test_every_section_has_its_pictures(html):
-    assert html.count("<svg ") == 5  # loss, three terms, confusion matrix
-    examples, prototypes, slides = 6 * 4, 4 * 2 * 2, 1
+    assert html.count("<svg ") == 6  # loss, three terms, confusion matrix, reliability
+    examples, prototypes, slides = 6 * 5, 4 * 2 * 2, 1
     assert html.count('<img src="data:image/') == examples + prototypes + slides
     assert 'class="lost"' not in html
     assert "Make it with" not in html
@@ -91,7 +95,9 @@ def test_every_gate_and_background_rule_has_a_row_with_its_figures(run, html):
     results = read_run(run).evaluation["results"]
     for gate in results:
         for background, figures in results[gate].items():
-            row = [background, *(f"{figures[key]:.3f}" for key in ("miou", "dice", "fwiou", "biou_0.02"))]
+            low, high = figures["interval"]["miou"]
+            lead = [f"{figures['miou']:.3f}", f"{low:.3f}–{high:.3f}", f"{figures['per_image']['miou']:.3f}"]
+            row = [background, *lead, *(f"{figures[key]:.3f}" for key in ("dice", "fwiou", "biou_0.02"))]
             assert " ".join(row) in text
 
 
@@ -150,7 +156,7 @@ def test_a_mean_over_chosen_classes_gets_its_own_column(copy_of_run):
     evaluation["results"]["predicted"]["ignored"]["miou[TUM,STR]"] = 0.4321
     write_json(copy_of_run / "eval" / "metrics.json", evaluation)
     text = text_of(render(read_run(copy_of_run)))
-    assert "mIoU mIoU TUM,STR Dice" in text
+    assert "mIoU 95 % mIoU per image mIoU TUM,STR Dice" in text
     assert "0.432" in text
 
 
@@ -200,6 +206,66 @@ def test_large_noisy_pictures_stay_below_eight_megabytes(copy_of_run):
     html = render(read_run(copy_of_run))
     assert "3 of 5 are shown" in html
     assert len(html) < 8_000_000
+
+
+def test_leading_figures_stand_with_their_interval_and_what_was_drawn_anew(run, html):
+    text = text_of(html)
+    miou = read_run(run).evaluation["results"]["predicted"]["ignored"]["miou"]
+    ends = f"{miou - 0.05:.3f} to {miou + 0.04:.3f}"
+    assert f"a mean IoU of {miou:.3f} (95 % interval {ends}, from 3 slides or patients drawn anew)" in text
+    assert f"mean IoU {miou - 0.05:.3f}–{miou + 0.04:.3f} per image" in text
+
+
+def test_the_leading_gate_is_shown_without_test_time_augmentation_too(html):
+    text = text_of(html)
+    assert "Without test-time augmentation, predicted gate" in text
+    assert "ignored 0.123 –" in text
+
+
+def test_the_gate_is_judged_by_its_calibration(html):
+    text = text_of(html)
+    assert "Class AP F1 ECE Brier Threshold Images" in text
+    assert "TUM 0.930 0.880 0.070 0.110 0.269 4" in text  # 1 / (1 + e) = 0.269
+    assert "Mean 0.870 0.880 0.071 0.110" in text
+    assert {"11", "13"} <= set(re.findall(r">(\d+)</text>", html))
+
+
+def test_slides_are_listed_worst_first_in_a_box_of_their_own(run, html):
+    contents = read_run(run)
+    text = text_of(html)
+    found = [
+        (group.figures["miou"], text.index(f"{group.name} 2 {group.figures['miou']:.3f}")) for group in contents.groups
+    ]
+    places = [place for _, place in sorted(found)]
+    assert places == sorted(places)
+    assert '<div class="scroll tall">' in html
+
+
+@pytest.mark.parametrize(
+    ("gate", "sentence"),
+    [
+        ("unknown", "had they looked at the true masks, this would be an upper bound"),
+        ("oracle", "That is an upper bound, no result"),
+        ("none", "masks in which every tissue may appear everywhere reach"),
+        ("predicted", "masks drawn without knowing which tissues a patch holds reach"),
+    ],
+)
+def test_masks_made_elsewhere_lead_with_their_own_gate(copy_of_run, gate, sentence):
+    html = render(read_run(make_foreign(copy_of_run, gate, ["lost_1.png", "lost_2.png"])))
+    text = text_of(html)
+    assert sentence in text
+    assert html.count('<tr class="honest">') == 1
+    assert "2 images have no predicted mask and count in no figure: lost_1.png, lost_2.png" in text
+    assert "made elsewhere" in text
+    assert "label-only" not in text
+    assert "histoproto train" not in text.split("Origin")[0]
+    assert html.count('<img src="data:image/') == 6 * 4 + 0  # no confidence, no prototypes, no slide
+
+
+def test_an_earlier_comparison_is_one_command_away(copy_of_run):
+    arms = [{"runs": [str(copy_of_run)]}, {"runs": ["runs/cam-0", "runs/cam-1"]}]
+    write_json(copy_of_run / "eval" / "comparison.json", {"arms": arms})
+    assert f"histoproto report {copy_of_run} --compare runs/cam-0 runs/cam-1" in text_of(render(read_run(copy_of_run)))
 
 
 def test_the_command_writes_the_page_and_says_what_is_next(run, tmp_path, capsys):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from histoproto.images import read_rgb
-from histoproto.reports.figures import STYLE
+from histoproto.reports.drawings import STYLE
 from histoproto.reports.pictures import glowing
 from histoproto.taxonomy import Colour
 

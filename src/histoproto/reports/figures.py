@@ -1,10 +1,7 @@
-"""Drawings as inline SVG that take their text and line colours from the page, light or dark."""
+"""Drawings of the training and of the confusion matrix."""
 
-import io
 import re
 from collections.abc import Sequence
-from html import escape
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,37 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-TEXT, RULE, FIRST, SECOND = "#0a0b0c", "#0a0b0d", "#0a0b0e", "#0a0b0f"
-"""Stand-ins: each is replaced by the page's own colour after drawing."""
-PAGE_COLOURS = {TEXT: "currentColor", RULE: "var(--rule)", FIRST: "var(--accent)", SECOND: "var(--second)"}
+from histoproto.reports.drawings import FIRST, SECOND, STYLE, TEXT, Drawing
 
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "histoproto",
-    "text.parse_math": False,
-    "font.size": 9,
-    "text.color": TEXT,
-    "axes.labelcolor": TEXT,
-    "axes.edgecolor": RULE,
-    "axes.titlecolor": TEXT,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": TEXT,
-    "ytick.labelcolor": TEXT,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-}
 NOT_TERMS = ("epoch", "step", "lr", "loss", "holdout_loss", "seconds")
 """Columns of ``metrics.csv`` that are no summand of the loss."""
 
 
-def training_curves(epochs: Sequence[dict[str, float]], best_epoch: int | None) -> list[str]:
-    """Return one SVG for the total and the holdout loss, and one for each further column.
+def training_curves(epochs: Sequence[dict[str, float]], best_epoch: int | None) -> list[Drawing]:
+    """Return one drawing for the total and the holdout loss, and one for each further column.
 
     Args:
         epochs: rows of ``metrics.csv``; a missing value leaves a gap.
@@ -54,7 +28,9 @@ def training_curves(epochs: Sequence[dict[str, float]], best_epoch: int | None) 
     return [_curves(title, columns, epochs, best_epoch) for title, columns in panels]
 
 
-def confusion_picture(confusion: Sequence[Sequence[int]], row_names: Sequence[str], column_names: Sequence[str]) -> str:
+def confusion_picture(
+    confusion: Sequence[Sequence[int]], row_names: Sequence[str], column_names: Sequence[str]
+) -> Drawing:
     """Return the matrix as squares tinted by the share of their row, with percent and pixels.
 
     Args:
@@ -84,7 +60,7 @@ def confusion_picture(confusion: Sequence[Sequence[int]], row_names: Sequence[st
         axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xlabel="predicted class", ylabel="true class")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        return _svg(figure, f"Confusion matrix of {', '.join(row_names)}")
+        return Drawing("confusion_matrix", f"Confusion matrix of {', '.join(row_names)}", figure)
 
 
 def short_count(count: int) -> str:
@@ -95,7 +71,7 @@ def short_count(count: int) -> str:
     return str(count)
 
 
-def _curves(title: str, columns: Sequence[str], epochs: Sequence[dict[str, float]], best: int | None) -> str:
+def _curves(title: str, columns: Sequence[str], epochs: Sequence[dict[str, float]], best: int | None) -> Drawing:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.6, 2.3), layout="constrained")
         axes = figure.add_subplot()
@@ -106,7 +82,7 @@ def _curves(title: str, columns: Sequence[str], epochs: Sequence[dict[str, float
                 dots = "o" if len(values) < 3 else None
                 axes.plot(at, values, color=colour, linewidth=1.6, marker=dots, label=name)
         _dress(axes, title.replace("_", " "), best, legend=len(columns) > 1)
-        return _svg(figure, f"{title} per epoch")
+        return Drawing(f"training_{re.sub(r'[^A-Za-z0-9_-]+', '_', title)}", f"{title} per epoch", figure)
 
 
 def _dress(axes: Axes, title: str, best: int | None, *, legend: bool) -> None:
@@ -120,15 +96,3 @@ def _dress(axes: Axes, title: str, best: int | None, *, legend: bool) -> None:
     axes.tick_params(length=0)
     if legend and axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right")
-
-
-def _svg(figure: Figure, description: str) -> str:
-    """Return an SVG element without prolog, metadata and name spaces, which HTML does not need."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text[text.index("<svg") :])
-    for stand_in, colour in PAGE_COLOURS.items():
-        text = text.replace(stand_in, colour)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)

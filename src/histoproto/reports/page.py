@@ -1,22 +1,36 @@
-"""The report of a run: everything on one HTML page that needs no network."""
+"""The report of a run: everything on one HTML page that needs no network, and its parts for files."""
 
-from itertools import groupby
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from histoproto.reports import figures, pictures, wording
-from histoproto.reports.examples import choose_examples
-from histoproto.reports.reading import Example, PrototypeMap, RunContents, Slide
+from histoproto.reports import boundary, figures, pictures, wording
+from histoproto.reports.boxes import FEWEST_FOR_A_BOX, seed_boxes
+from histoproto.reports.calibration import reliability_curve
+from histoproto.reports.comparison import Comparison, caution
+from histoproto.reports.drawings import Drawing
+from histoproto.reports.lead import GATES, VARIANTS, Lead, Words, lead_of, resampled
+from histoproto.reports.picture_rows import (
+    MOST_PROTOTYPE_MAPS,
+    PictureGroup,
+    compared_rows,
+    example_rows,
+    prototype_rows,
+    prototype_sheet,
+    sheet_of,
+)
+from histoproto.reports.published import MARKS, MEASURES, PROTOCOL, Published, our_rows
+from histoproto.reports.reading import RunContents, Slide
+from histoproto.reports.tables import Table, table_of_published, tables_of, tables_of_comparison
 
-EXAMPLE_PX = 256
-PROTOTYPE_PX = 160
 SLIDE_PX = 1200
-MOST_PROTOTYPE_MAPS = 48
 MOST_SLIDES = 3
-"""Sizes and numbers of pictures, so that the page stays below 8 MB."""
+MOST_GROUPS = 400
+MOST_MISSING = 40
+"""Sizes and numbers, so that the page stays below 8 MB."""
 
-MEASURES = {
+COLUMNS = {
     "miou": "mIoU",
     "dice": "Dice",
     "fwiou": "FwIoU",
@@ -25,10 +39,79 @@ MEASURES = {
     "pixel_accuracy": "Pixel acc.",
 }
 """Columns of the table over gates and background rules."""
+TILES = {
+    "miou": "mean IoU",
+    "dice": "mean Dice",
+    "biou_0.02": "boundary IoU, 2\u00a0%",
+    "pixel_accuracy": "pixel accuracy",
+}
+"""Leading figures."""
+LABEL_COLUMNS = {"ap": "AP", "f1": "F1", "ece": "ECE", "brier": "Brier"}
+"""Figures of the image-level question."""
 
 
-def render(contents: RunContents) -> str:
-    """Return the report as HTML."""
+@dataclass(frozen=True)
+class Report:
+    """A page and its parts."""
+
+    html: str
+    drawings: list[Drawing]
+    tables: list[Table]
+
+
+def compose(contents: RunContents, comparison: Comparison | None = None, published: Published | None = None) -> Report:
+    """Return the report of a run.
+
+    Args:
+        contents: of the run.
+        comparison: with other methods on the same images.
+        published: figures of others on the same data set.
+    """
+    lead = lead_of(contents)
+    curves = figures.training_curves(contents.epochs, contents.record.get("best_epoch")) if contents.epochs else []
+    confusion = _confusion(contents, lead)
+    bins = contents.evaluation.get("classification", {}).get("reliability", [])
+    reliability = [reliability_curve(bins)] if bins else []
+    boxes = [seed_boxes(comparison.told["arms"])] if comparison else []
+    examples = example_rows(contents)
+    patches = compared_rows(comparison) if comparison else []
+    prototypes = prototype_rows(contents.prototypes)
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **_of_run(contents),
+            **_of_figures(contents, lead),
+            confusion=confusion,
+            curves=curves,
+            reliability=reliability,
+            examples=examples,
+            confidence_scale=pictures.scale(pictures.CONFIDENCE_COLOURS),
+            activation_scale=pictures.scale(pictures.ACTIVATION_COLOURS),
+            boundary=boundary,
+            prototypes=prototypes,
+            prototypes_shown=min(len(contents.prototypes), MOST_PROTOTYPE_MAPS),
+            prototypes_all=len(contents.prototypes),
+            comparison=comparison,
+            caution=caution(comparison.told) if comparison else "",
+            boxes=boxes,
+            patches=patches,
+            others=[run for run in contents.compared if run != str(contents.path)],
+            published=published,
+            ours=our_rows(contents),
+            published_measures=MEASURES,
+            protocol=PROTOCOL,
+            marks=MARKS,
+        )
+    )
+    sheets = _sheets(examples, patches, prototypes)
+    tables = tables_of(contents)
+    tables += tables_of_comparison(comparison) if comparison else []
+    tables += [table_of_published(published, our_rows(contents))] if published else []
+    return Report(html, [*confusion, *reliability, *curves, *boxes, *sheets], tables)
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("histoproto.reports"),
         autoescape=True,
@@ -36,39 +119,67 @@ def render(contents: RunContents) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"figure": wording.number, "duration": wording.duration}
+    environment.filters |= {
+        "figure": wording.number,
+        "ends": wording.ends,
+        "signed_ends": wording.signed_ends,
+        "p_value": wording.p_value,
+        "probability": wording.probability,
+        "duration": wording.duration,
+    }
+    return environment
+
+
+def _of_run(contents: RunContents) -> dict[str, Any]:
+    """Return what the page says about the run itself."""
     taxonomy = contents.taxonomy
-    result = wording.honest_result(contents)
-    return environment.get_template("report.html.j2").render(
-        run=contents.path,
-        title=_title(contents),
-        config=contents.config,
-        record=contents.record,
-        taxonomy=taxonomy,
-        legend=list(zip(taxonomy.classes, taxonomy.titles, taxonomy.colours, strict=True)),
-        ignore_colour=pictures.IGNORE_COLOUR,
-        summary=wording.summary(contents),
-        measures=_measures(contents.evaluation),
-        gates=_gates(contents.evaluation),
-        honest=wording.HONEST,
-        evaluation=contents.evaluation,
-        result=result,
-        total_px=sum(entry.get("support_px", 0) for entry in result.get("per_class", {}).values()),
-        classification=contents.evaluation.get("classification", {}).get("per_class", {}),
-        confusion=_confusion(contents, result),
-        curves=figures.training_curves(contents.epochs, contents.record.get("best_epoch")) if contents.epochs else [],
-        examples=[
-            (group.title, [_example(contents, example) for example in group.examples])
-            for group in choose_examples(contents.examples)
-        ],
-        confidence_scale=pictures.scale(pictures.CONFIDENCE_COLOURS),
-        activation_scale=pictures.scale(pictures.ACTIVATION_COLOURS),
-        prototypes=_prototypes(contents.prototypes),
-        prototypes_shown=min(len(contents.prototypes), MOST_PROTOTYPE_MAPS),
-        prototypes_all=len(contents.prototypes),
-        slides=[_slide(slide) for slide in contents.slides[:MOST_SLIDES]],
-        slides_all=len(contents.slides),
-    )
+    return {
+        "run": contents.path,
+        "title": _title(contents),
+        "config": contents.config,
+        "record": contents.record,
+        "foreign": contents.foreign,
+        "taxonomy": taxonomy,
+        "legend": list(zip(taxonomy.classes, taxonomy.titles, taxonomy.colours, strict=True)),
+        "ignore_colour": pictures.IGNORE_COLOUR,
+        "summary": wording.summary(contents),
+        "slides": [_slide(slide) for slide in contents.slides[:MOST_SLIDES]],
+        "slides_all": len(contents.slides),
+    }
+
+
+def _of_figures(contents: RunContents, lead: Lead) -> dict[str, Any]:
+    """Return what the page says about how good the masks are."""
+    evaluation = contents.evaluation
+    classification = evaluation.get("classification", {})
+    missing = evaluation.get("missing", [])
+    return {
+        "evaluation": evaluation,
+        "lead": lead,
+        "result": lead.figures,
+        "tiles": TILES,
+        "sure": wording.below_tiles(contents, lead),
+        "columns": _columns(evaluation),
+        "gates": _gates(evaluation, lead),
+        "total_px": sum(own.get("support_px", 0) for own in lead.figures.get("per_class", {}).values()),
+        "classification": classification.get("per_class", {}),
+        "classification_mean": classification.get("mean", {}),
+        "label_columns": LABEL_COLUMNS,
+        "groups": contents.worst_first[:MOST_GROUPS],
+        "groups_all": len(contents.groups),
+        "groups_words": resampled(contents, len(contents.groups)) or f"{len(contents.groups):,} slides or patients",
+        "boxed": FEWEST_FOR_A_BOX,
+        "missing_masks": missing[:MOST_MISSING],
+        "missing_all": len(missing),
+    }
+
+
+def _sheets(examples: list[PictureGroup], patches: list[PictureGroup], prototypes: list[Any]) -> list[Drawing]:
+    return [
+        *sheet_of("examples", "best, median and worst patches with their errors", examples),
+        *sheet_of("comparison_patches", "the same patches under each method", patches),
+        *prototype_sheet(prototypes),
+    ]
 
 
 def _title(contents: RunContents) -> str:
@@ -76,70 +187,42 @@ def _title(contents: RunContents) -> str:
     return f"{method.upper() if method.islower() and len(method) <= 4 else method} on {contents.taxonomy.name}"
 
 
-def _gates(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of the table over gates and background rules, in the order of ``wording.GATES``."""
+def _gates(evaluation: dict[str, Any], lead: Lead) -> list[dict[str, Any]]:
+    """Return the rows of the table over gates and background rules, then the leading gate in other variants."""
     results = evaluation.get("results", {})
-    return [
-        {"key": gate, "title": title, "meaning": meaning, "rows": results[gate]}
-        for gate, (title, meaning) in wording.GATES.items()
+    found = [
+        {"key": gate, "way": "", "title": words.title, "meaning": words.meaning, "rows": results[gate]}
+        for gate, words in GATES.items()
         if gate in results
     ]
+    for way, gates in evaluation.get("variants", {}).items():
+        if lead.gate in gates:
+            words = VARIANTS.get(way, Words(way, ""))
+            title = f"{words.title}, {GATES[lead.gate].title.lower()}"
+            found.append(
+                {"key": lead.gate, "way": way, "title": title, "meaning": words.meaning, "rows": gates[lead.gate]}
+            )
+    return found
 
 
-def _confusion(contents: RunContents, result: dict[str, Any]) -> str:
+def _confusion(contents: RunContents, lead: Lead) -> list[Drawing]:
     """Return the picture of the matrix; a row or column of background where nothing is counted is left out."""
-    matrix = result.get("confusion")
+    matrix = lead.figures.get("confusion")
     if not matrix:
-        return ""
+        return []
     names = [*contents.taxonomy.classes, "white"][: len(matrix)]
     classes = len(contents.taxonomy)
     rows = [place for place, row in enumerate(matrix) if place < classes or any(row)]
     columns = [place for place in range(len(matrix)) if place < classes or any(row[place] for row in matrix)]
     shown = [[matrix[row][column] for column in columns] for row in rows]
-    return figures.confusion_picture(shown, [names[row] for row in rows], [names[column] for column in columns])
+    return [figures.confusion_picture(shown, [names[row] for row in rows], [names[column] for column in columns])]
 
 
-def _example(contents: RunContents, example: Example) -> dict[str, Any]:
-    return {
-        "name": example.name,
-        "miou": example.miou,
-        "pictures": {
-            "image": pictures.photograph(example.image, EXAMPLE_PX),
-            "truth": pictures.mask(example.truth, contents.taxonomy, EXAMPLE_PX),
-            "prediction": pictures.mask(example.prediction, contents.taxonomy, EXAMPLE_PX),
-            "confidence": pictures.confidence(example.confidence, EXAMPLE_PX),
-        },
-    }
-
-
-def _prototypes(maps: list[PrototypeMap]) -> list[tuple[str, list[tuple[int, list[pictures.Picture]]]]]:
-    """Return the maps as (class, (prototype, pictures)), classes in the order of the file."""
-    shown = maps[:MOST_PROTOTYPE_MAPS]
-    order = list(dict.fromkeys(entry.class_name for entry in shown))
-    ranked = sorted(shown, key=lambda entry: (order.index(entry.class_name), entry.prototype))
-    return [
-        (
-            name,
-            [
-                (number, _activations(list(same)))
-                for number, same in groupby(of_class, key=lambda entry: entry.prototype)
-            ],
-        )
-        for name, of_class in groupby(ranked, key=lambda entry: entry.class_name)
-    ]
-
-
-def _activations(maps: list[PrototypeMap]) -> list[pictures.Picture]:
-    """Return the maps of one prototype on one common scale."""
-    low, high = pictures.value_range([entry.file for entry in maps])
-    return [pictures.activation(entry.file, entry.image, PROTOTYPE_PX, low, high) for entry in maps]
-
-
-def _measures(evaluation: dict[str, Any]) -> dict[str, str]:
+def _columns(evaluation: dict[str, Any]) -> dict[str, str]:
     """Return the table's columns; a mean over chosen classes (``miou[a,b]``) stands beside the mean over all."""
     figures_of_all = [row for rules in evaluation.get("results", {}).values() for row in rules.values()]
     chosen = {key: f"mIoU {key[5:-1]}" for row in figures_of_all for key in row if key.startswith("miou[")}
-    return {"miou": MEASURES["miou"], **chosen, **MEASURES}
+    return {"miou": COLUMNS["miou"], **chosen, **COLUMNS}
 
 
 def _slide(slide: Slide) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import base64
 import contextlib
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -28,41 +28,58 @@ MUTED = 0.25
 """How much of its colour the photograph keeps below an activation map."""
 
 
-class Picture(NamedTuple):
+@dataclass(frozen=True)
+class Picture:
     """A picture, or why there is none."""
 
-    uri: str
-    """``data:image/...``; empty if there is a problem."""
+    image: Image.Image | None
     problem: str = ""
+    """Empty if there is a picture."""
+
+    @property
+    def uri(self) -> str:
+        """The picture as ``data:image/...``: JPEG for photographs, PNG for maps; empty if there is none."""
+        if self.image is None:
+            return ""
+        return _png(self.image) if self.image.mode == "P" else _jpeg(self.image)
 
 
 def photograph(path: Path, side_px: int) -> Picture:
     """Return an RGB image, at most ``side_px`` on its longer side."""
-    return _or_problem(path, lambda: _jpeg(_fit(Image.fromarray(read_rgb(path)), side_px)))
+    return or_problem(path, lambda: fit(Image.fromarray(read_rgb(path)), side_px))
 
 
 def mask(path: Path, taxonomy: Taxonomy, side_px: int) -> Picture:
     """Return a mask in the taxonomy's colours, with ignored pixels grey."""
 
-    def draw() -> str:
+    def draw() -> Image.Image:
         image = Image.fromarray(read_indices(path))
         palette = taxonomy.palette
         palette[3 * IGNORE :] = IGNORE_COLOUR
         image.putpalette(palette)
-        return _png(_fit(image, side_px, Image.Resampling.NEAREST))
+        return fit(image, side_px, Image.Resampling.NEAREST)
 
-    return _or_problem(path, draw)
+    return or_problem(path, draw)
 
 
 def confidence(path: Path, side_px: int) -> Picture:
     """Return a grey map in colours, dark for 0 and bright for 255."""
 
-    def draw() -> str:
-        image = _fit(Image.fromarray(read_indices(path)), side_px)
+    def draw() -> Image.Image:
+        image = fit(Image.fromarray(read_indices(path)), side_px)
         image.putpalette(_table(CONFIDENCE_COLOURS).ravel().tolist())
-        return _png(image)
+        return image
 
-    return _or_problem(path, draw)
+    return or_problem(path, draw)
+
+
+def fit(image: Image.Image, side_px: int, how: Image.Resampling = Image.Resampling.BOX) -> Image.Image:
+    """Return the image scaled down, never up."""
+    factor = side_px / max(image.size)
+    if factor >= 1:
+        return image
+    width, height = (max(1, round(factor * side)) for side in image.size)
+    return image.resize((width, height), how)
 
 
 def value_range(paths: Sequence[Path]) -> tuple[int, int]:
@@ -86,12 +103,12 @@ def activation(path: Path, photograph_path: Path, side_px: int, low: int, high: 
         high: value with the brightest glow.
     """
 
-    def draw() -> str:
-        below = _fit(Image.fromarray(read_rgb(photograph_path)), side_px)
+    def draw() -> Image.Image:
+        below = fit(Image.fromarray(read_rgb(photograph_path)), side_px)
         values = np.asarray(Image.fromarray(read_indices(path)).resize(below.size, Image.Resampling.BILINEAR))
-        return _jpeg(glowing(below, (values.astype(np.float64) - low) / max(high - low, 1)))
+        return glowing(below, (values.astype(np.float64) - low) / max(high - low, 1))
 
-    return _or_problem(path, draw)
+    return or_problem(path, draw)
 
 
 def glowing(below: Image.Image, glow: NDArray[np.floating]) -> Image.Image:
@@ -110,7 +127,7 @@ def glowing(below: Image.Image, glow: NDArray[np.floating]) -> Image.Image:
 
 def embedded(image: Image.Image) -> Picture:
     """Return a picture that was drawn elsewhere."""
-    return Picture(_jpeg(image))
+    return Picture(image)
 
 
 def scale(name: str) -> str:
@@ -123,15 +140,6 @@ def _table(name: str) -> NDArray[np.uint8]:
     """Return 256 RGB colours, shape ``(256, 3)``."""
     table: NDArray[np.uint8] = colormaps[name](np.arange(256), bytes=True)[:, :3]
     return table
-
-
-def _fit(image: Image.Image, side_px: int, how: Image.Resampling = Image.Resampling.BOX) -> Image.Image:
-    """Return the image scaled down, never up."""
-    factor = side_px / max(image.size)
-    if factor >= 1:
-        return image
-    width, height = (max(1, round(factor * side)) for side in image.size)
-    return image.resize((width, height), how)
 
 
 def _jpeg(image: Image.Image) -> str:
@@ -148,9 +156,9 @@ def _uri(image: Image.Image, kind: str, **options: int) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _or_problem(path: Path, draw: Callable[[], str]) -> Picture:
+def or_problem(path: Path, draw: Callable[[], Image.Image]) -> Picture:
     """Return the picture, or the sentence that says why it cannot be drawn."""
     try:
         return Picture(draw())
     except DataError as error:
-        return Picture("", str(error).replace(str(path), path.name))
+        return Picture(None, str(error).replace(str(path), path.name))

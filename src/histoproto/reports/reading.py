@@ -19,9 +19,22 @@ class Example:
     image: Path
     truth: Path
     prediction: Path
-    confidence: Path
+    confidence: Path | None
+    """None where masks were made elsewhere."""
     miou: float | None
-    """Mean IoU under the predicted gate with background ignored; None where the truth has no tissue."""
+    """Mean IoU under the leading gate with background ignored; None where the truth has no tissue."""
+    group: str = ""
+    """Slide or patient."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A slide or patient, a row of ``eval/groups.csv``."""
+
+    name: str
+    images: int
+    figures: dict[str, float]
+    """Pooled over its images: ``miou``, ``dice``, ``iou_<class>``, ...; a class that its truth has not is left out."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,21 @@ class RunContents:
     """Rows of ``metrics.csv``; a cell that is blank or no number is left out."""
     evaluation: dict[str, Any]
     examples: list[Example]
+    groups: list[Group]
+    compared: list[str]
+    """Runs of the comparison that ``evaluate --compare`` left, this one among them."""
     prototypes: list[PrototypeMap]
     slides: list[Slide]
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the masks were made by another program."""
+        return "masks" in self.config
+
+    @property
+    def worst_first(self) -> list[Group]:
+        """Slides or patients by their mean IoU, those without tissue last."""
+        return sorted(self.groups, key=lambda group: (group.figures.get("miou", 2.0), group.name))
 
 
 def read_run(path: Path) -> RunContents:
@@ -81,6 +107,10 @@ def read_run(path: Path) -> RunContents:
         epochs=[_numbers(row) for row in _rows(run.metrics_file)],
         evaluation=_json(path / "eval" / "metrics.json", {}),
         examples=[_example(path, row) for row in _rows(path / "eval" / "images.csv")],
+        groups=[_group(path, row) for row in _rows(path / "eval" / "groups.csv")],
+        compared=[
+            run for arm in _json(path / "eval" / "comparison.json", {}).get("arms", []) for run in arm.get("runs", [])
+        ],
         prototypes=[_prototype(path, entry) for entry in _json(path / "eval" / "prototypes.json", [])],
         slides=[
             Slide(file.parent.name, _json(file, {}).get("areas", {}), file.parent / "overlay.png")
@@ -131,11 +161,20 @@ def _example(run: Path, row: dict[str, str]) -> Example:
             image=run / row["image"],
             truth=run / row["truth"],
             prediction=run / row["prediction"],
-            confidence=run / row["confidence"],
+            confidence=run / row["confidence"] if row["confidence"] else None,
             miou=_number(row["miou"]),
+            group=row.get("group") or "",
         )
     except KeyError as column:
         raise RunError(f"{run / 'eval' / 'images.csv'} has no column {column}; evaluate the run again") from None
+
+
+def _group(run: Path, row: dict[str, str]) -> Group:
+    try:
+        figures = {name: text for name, text in row.items() if name not in ("group", "images")}
+        return Group(row["group"], int(row["images"]), _numbers(figures))
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{run / 'eval' / 'groups.csv'} cannot be read ({error}); evaluate the run again") from None
 
 
 def _prototype(run: Path, entry: dict[str, Any]) -> PrototypeMap:

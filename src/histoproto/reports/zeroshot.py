@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from histoproto.reports.figures import STYLE, short_count
+from histoproto.reports.drawings import STYLE
+from histoproto.reports.figures import short_count
 
 TINT = "#2a6f97"
 """Colour of the squares, as strong as the share of their row."""

@@ -1,0 +1,78 @@
+"""Drawings: inside the page as SVG in the page's own colours, as files in the colours of paper."""
+
+import io
+import re
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from histoproto.atomic import replacing, write_text
+
+TEXT, RULE, FIRST, SECOND = "#1c2328", "#d9dee2", "#2b6cb0", "#c05f12"
+"""What is drawn with: the page's colours in daylight."""
+PAGE_COLOURS = {TEXT: "currentColor", RULE: "var(--rule)", FIRST: "var(--accent)", SECOND: "var(--second)"}
+"""What the page puts in their place, so that drawings follow it into the dark."""
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "histoproto",
+    "text.parse_math": False,
+    "font.size": 9,
+    "text.color": TEXT,
+    "axes.labelcolor": TEXT,
+    "axes.edgecolor": RULE,
+    "axes.titlecolor": TEXT,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": TEXT,
+    "ytick.labelcolor": TEXT,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+DOTS_PER_INCH = 200
+"""Of the files for texts and slides."""
+NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+"""Metadata that is left out, so that the same figures give the same file."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished drawing."""
+
+    name: str
+    """Of its files, without ending."""
+    description: str
+    """What it shows, in words."""
+    figure: Figure
+
+    @property
+    def inline(self) -> str:
+        """The drawing as an SVG element without prolog, metadata and name spaces, which HTML does not need."""
+        text = self._svg(transparent=True)
+        text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text[text.index("<svg") :])
+        for colour, of_page in PAGE_COLOURS.items():
+            text = text.replace(colour, of_page)
+        return text.replace("<svg ", f'<svg role="img" aria-label="{escape(self.description)}" ', 1)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the drawing as SVG and PNG on white, and return the files."""
+        svg, png = (folder / f"{self.name}.{ending}" for ending in ("svg", "png"))
+        write_text(svg, self._svg(transparent=False))
+        with mpl.rc_context(STYLE), replacing(png) as temporary:
+            self.figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+        return [svg, png]
+
+    def _svg(self, *, transparent: bool) -> str:
+        buffer = io.StringIO()
+        with mpl.rc_context(STYLE):
+            self.figure.savefig(buffer, format="svg", transparent=transparent, facecolor="white", metadata=NOTHING)
+        return buffer.getvalue()
