@@ -34,6 +34,7 @@ def test_every_drawing_is_there_twice_and_every_table_once(tmp_path):
 def test_inside_the_page_a_drawing_takes_the_colours_of_the_page():
     assert "var(--accent)" in drawing().inline
     assert FIRST not in drawing().inline
+    assert "#ffffff" not in drawing().inline  # the page shows through, also in the dark
 
 
 def test_what_is_not_made_again_goes_and_what_others_put_there_stays(tmp_path):

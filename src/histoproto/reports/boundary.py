@@ -22,6 +22,11 @@ MISSED_COLOUR: Colour = (217, 95, 2)
 FALSE_COLOUR: Colour = (38, 112, 233)
 RENAMED_COLOUR: Colour = (122, 24, 128)
 """Apart in every kind of colour vision, and unlike H&E where that is muted."""
+LEGEND = (
+    ("True border missed", MISSED_COLOUR),
+    ("Border where there is none", FALSE_COLOUR),
+    ("Border found, wrong tissue on this side", RENAMED_COLOUR),
+)
 COVER = 0.82
 """How much of the photograph a colour hides."""
 MUTED, PALE = 0.25, 0.45

@@ -74,5 +74,5 @@ class Drawing:
     def _svg(self, *, transparent: bool) -> str:
         buffer = io.StringIO()
         with mpl.rc_context(STYLE):
-            self.figure.savefig(buffer, format="svg", transparent=transparent, facecolor="white", metadata=NOTHING)
+            self.figure.savefig(buffer, format="svg", transparent=transparent, metadata=NOTHING)
         return buffer.getvalue()

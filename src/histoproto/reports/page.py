@@ -19,10 +19,12 @@ from histoproto.reports.picture_rows import (
     prototype_rows,
     prototype_sheet,
     sheet_of,
+    tissue_colours,
 )
 from histoproto.reports.published import MARKS, MEASURES, PROTOCOL, Published, our_rows
 from histoproto.reports.reading import RunContents, Slide
 from histoproto.reports.tables import Table, table_of_published, tables_of, tables_of_comparison
+from histoproto.taxonomy import Taxonomy
 
 SLIDE_PX = 1200
 MOST_SLIDES = 3
@@ -104,7 +106,7 @@ def compose(contents: RunContents, comparison: Comparison | None = None, publish
             marks=MARKS,
         )
     )
-    sheets = _sheets(examples, patches, prototypes)
+    sheets = _sheets(contents.taxonomy, examples, patches, prototypes)
     tables = tables_of(contents)
     tables += tables_of_comparison(comparison) if comparison else []
     tables += [table_of_published(published, our_rows(contents))] if published else []
@@ -174,10 +176,13 @@ def _of_figures(contents: RunContents, lead: Lead) -> dict[str, Any]:
     }
 
 
-def _sheets(examples: list[PictureGroup], patches: list[PictureGroup], prototypes: list[Any]) -> list[Drawing]:
+def _sheets(
+    taxonomy: Taxonomy, examples: list[PictureGroup], patches: list[PictureGroup], prototypes: list[Any]
+) -> list[Drawing]:
+    tissues = tissue_colours(taxonomy)
     return [
-        *sheet_of("examples", "best, median and worst patches with their errors", examples),
-        *sheet_of("comparison_patches", "the same patches under each method", patches),
+        *sheet_of("examples", "best, median and worst patches", examples, [*tissues, *boundary.LEGEND]),
+        *sheet_of("comparison_patches", "the same patches under each method", patches, tissues),
         *prototype_sheet(prototypes),
     ]
 

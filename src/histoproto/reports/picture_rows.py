@@ -13,6 +13,7 @@ from histoproto.reports.pictures import Picture
 from histoproto.reports.reading import Example, PrototypeMap, RunContents
 from histoproto.reports.sheets import SheetRow, sheet
 from histoproto.reports.wording import number
+from histoproto.taxonomy import Colour, Taxonomy
 
 EXAMPLE_PX = 256
 COMPARED_PX = 224
@@ -59,8 +60,19 @@ def compared_rows(comparison: Comparison) -> list[PictureGroup]:
     ]
 
 
-def sheet_of(name: str, description: str, groups: Sequence[PictureGroup]) -> list[Drawing]:
-    """Return the rows as a sheet for files; none where there are no rows."""
+def tissue_colours(taxonomy: Taxonomy) -> list[tuple[str, Colour]]:
+    """Return what the colours of masks mean."""
+    return [
+        *zip(taxonomy.titles, taxonomy.colours, strict=True),
+        ("White background", taxonomy.background_colour),
+        ("Not counted", pictures.IGNORE_COLOUR),
+    ]
+
+
+def sheet_of(
+    name: str, description: str, groups: Sequence[PictureGroup], legend: Sequence[tuple[str, Colour]]
+) -> list[Drawing]:
+    """Return the rows as a sheet for files, with what colours mean; none where there are no rows."""
     rows = [
         SheetRow(
             f"{group.title}: {row.name}",
@@ -73,7 +85,7 @@ def sheet_of(name: str, description: str, groups: Sequence[PictureGroup]) -> lis
     if not rows:
         return []
     headings = list(groups[0].rows[0].pictures)
-    return [sheet(name, description, headings, rows)]
+    return [sheet(name, description, headings, rows, legend)]
 
 
 def prototype_rows(maps: Sequence[PrototypeMap]) -> list[tuple[str, list[tuple[int, list[Picture]]]]]:

@@ -68,10 +68,10 @@ def signed_ends(found: Sequence[float] | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Return a p-value with two digits that count, or n/a."""
+    """Return a p-value with three digits that count, or n/a."""
     if value is None:
         return "n/a"
-    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+    return "< 0.001" if value < 0.001 else f"{value:.3g}"
 
 
 def probability(logit: float | None) -> str:
