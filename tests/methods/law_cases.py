@@ -122,7 +122,8 @@ def tiny_parts(settings, seed):
     """The parts that the settings ask for; networks that would be downloaded are random ones."""
     torch.manual_seed(seed)
     chosen = settings.backbone
-    backbone = SmallConv(WIDTHS, Normalise(chosen.mean, chosen.std, chosen.order))
+    statistics = {} if chosen.mean is None else {"mean": chosen.mean, "std": chosen.std}
+    backbone = SmallConv(WIDTHS, Normalise(**statistics, order=chosen.order))
     encoders = {"none": lambda: None, "self": lambda: SelfEncoder(backbone)}
     encoder = encoders.get(settings.encoder.name, lambda: RandomEncoder(DIM))()
     teacher = None
