@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histoproto.data.manifest import read_study
 from histoproto.masks import read_indices
+from histoproto.runs import RunFolder
 from histoproto.taxonomy import BCSS_WSSS
 
 
 def rows_of(path):
     with path.open() as handle:
         return list(csv.DictReader(handle))
+
+
+def run_study(run):
+    return Path(RunFolder(run).read_config()["study"])
 
 
 @pytest.fixture
@@ -31,6 +37,13 @@ def test_training_masks_hold_only_labelled_classes(command, run):
         allowed = {index for index, digit in enumerate(digits) if digit == "1"} | {4, 255}
         assert set(np.unique(read_indices(Path(row["mask"])))) <= allowed
         assert row["gate"] == "labels"
+
+
+def test_masks_of_val_and_test_do_not_use_labels_even_where_file_names_tell_them(command, run):
+    manifest = read_study(run_study(run)).table
+    assert manifest.loc[manifest["split"] == "val", "labels"].notna().all()
+    assert command("masks", run, "--split", "val") == 0
+    assert {row["gate"] for row in rows_of(run / "masks" / "val" / "manifest.csv")} == {"predicted"}
 
 
 def test_masks_have_the_palette_and_a_confidence_beside_them(command, run):

@@ -168,3 +168,14 @@ def test_the_corrected_diversity_term_moves_prototypes_apart_and_the_released_on
 def test_settings_that_do_not_fit_are_refused_with_a_sentence(changes, sentence):
     with pytest.raises(ConfigError, match=sentence):
         make(encoder=False, **changes)
+
+
+def test_the_moving_encoder_follows_the_backbone():
+    method = make()
+    before = [weight.clone() for weight in method.encoder.parameters()]
+    with torch.no_grad():
+        for weight in method.backbone.parameters():
+            weight += 0.5
+    method.after_step(3)
+    moved = [not torch.equal(old, new) for old, new in zip(before, method.encoder.parameters(), strict=True)]
+    assert all(moved)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from histoproto.wiring import Run
 
 
+LABELLED_SPLITS = ("train", "holdout")
+"""Splits whose image-level labels may gate masks."""
+
+
 def masks(
     run: Path,
     /,
@@ -27,8 +31,8 @@ def masks(
 ) -> None:
     """Write a pseudo mask for each patch of a split, for training a segmenter or for looking at.
 
-    Classes allowed in a mask are the patch's image-level labels where it has any, since they are known;
-    elsewhere the classes that the model itself lets in. White background follows the run's stated rule.
+    Classes allowed in a mask are the image-level labels of training patches, since they are known; in val and test,
+    and where there are no labels, the classes that the model itself lets in. White background follows the run's rule.
 
     Writes masks/SPLIT/: indexed PNGs, confidence/ (grey PNGs, 255 = sure), and manifest.csv and .parquet. Masks that
     the same checkpoint has already written are kept, so a killed command goes on where it was.
@@ -50,7 +54,7 @@ def masks(
     records = read_study(trained.study).split(split)
     folder = trained.folder.path / "masks" / split
     _begin(folder, trained, checkpoint)
-    shares = _write_all(trained, gate, records, folder)
+    shares = _write_all(trained, gate, records, folder, split)
     if json:
         content = {"folder": str(folder), "masks": len(records), "share_of_pixels": shares}
         sys.stdout.write(json_text.dumps(content, indent=2) + "\n")
@@ -82,7 +86,9 @@ def _begin(folder: Path, trained: "Run", checkpoint: str) -> None:
     write_json(stamp, source)
 
 
-def _write_all(trained: "Run", gate: "Gate", records: "list[PatchRecord]", folder: Path) -> dict[str, float]:
+def _write_all(
+    trained: "Run", gate: "Gate", records: "list[PatchRecord]", folder: Path, split: str
+) -> dict[str, float]:
     """Write what is missing and the manifest; return the share of pixels per mask value."""
     import numpy as np
     import pandas as pd
@@ -98,18 +104,18 @@ def _write_all(trained: "Run", gate: "Gate", records: "list[PatchRecord]", folde
     with progress_bar("Writing masks", len(records)) as advance:
         for record, name in zip(records, unique_names([record.path for record in records]), strict=True):
             mask, confidence = folder / f"{name}.png", folder / "confidence" / f"{name}.png"
+            labels = _known_labels(record, split)
             if not mask.is_file() or not confidence.is_file():
-                decision = _decide(trained, gate, record)
+                decision = _decide(trained, gate, record, labels)
                 write_confidence(confidence, decision.confidence.numpy())
                 write_mask(mask, decision.mask.numpy(), trained.taxonomy)
             counts += np.bincount(read_indices(mask).ravel(), minlength=256)
-            known = record.labels is not None
             rows.append(
                 {
                     "image": str(record.path),
                     "mask": str(mask.absolute()),
                     "confidence": str(confidence.absolute()),
-                    "gate": "labels" if known else "predicted",
+                    "gate": "predicted" if labels is None else "labels",
                     "group": record.group,
                 }
             )
@@ -123,7 +129,12 @@ def _write_all(trained: "Run", gate: "Gate", records: "list[PatchRecord]", folde
     return {name: float(counts[value] / counts.sum()) for value, name in names.items()}
 
 
-def _decide(trained: "Run", gate: "Gate", record: "PatchRecord") -> "Decision":
+def _known_labels(record: "PatchRecord", split: str) -> tuple[int, ...] | None:
+    """Return the labels that a mask may use: those of training patches; elsewhere they would be an oracle."""
+    return record.labels if split in LABELLED_SPLITS else None
+
+
+def _decide(trained: "Run", gate: "Gate", record: "PatchRecord", labels: tuple[int, ...] | None) -> "Decision":
     import torch
 
     from histoproto.images import read_rgb
@@ -133,8 +144,7 @@ def _decide(trained: "Run", gate: "Gate", record: "PatchRecord") -> "Decision":
 
     rgb = read_rgb(record.path)
     evidence = evidence_of(trained.method, rgb, gate.window_px, trained.settings.inference)
-    known = record.labels is not None
-    present = torch.tensor(record.labels, dtype=torch.bool) if known else predicted_classes(evidence, gate)
+    present = predicted_classes(evidence, gate) if labels is None else torch.tensor(labels, dtype=torch.bool)
     settings = trained.settings.inference
     background = background_of(rgb, evidence.maps, settings.background)
     return decide(evidence.maps, present, background, refiner_of(rgb, settings))

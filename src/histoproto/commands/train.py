@@ -255,6 +255,7 @@ def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str,
             folder.write_record(record)
     if not resume:
         _warn_about_warm_up(settings, len(prepared.training))
+        _warn_about_random_weights(settings)
     # a run killed after its last step, before its gate was fitted, only needs the gate
     result = ended_result(folder, settings.training) if resume and "gate" not in record else None
     result = result or fit(
@@ -303,6 +304,24 @@ def _warn_about_warm_up(settings: "RunSettings", patches: int) -> None:
             "trained; raise --epochs, or lower model.warmup_steps with --settings",
             soft_wrap=True,
             highlight=False,
+        )
+
+
+def _warn_about_random_weights(settings: "RunSettings") -> None:
+    """Say that a paper's preset has no pretrained weights unless the user names them."""
+    from rich.console import Console
+
+    from histoproto.training.launch import is_leader
+
+    backbone = settings.backbone
+    if settings.preset != "corrected" and backbone.weights is None and is_leader():
+        hint = f" (--weights hf:nvidia/{backbone.name})" if backbone.name.startswith("mit-") else " (--weights)"
+        usual = f"the {settings.preset} form starts from ImageNet's{hint}"
+        Console(stderr=True).print(
+            f"Note: {backbone.name} starts from random weights; {usual}",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
         )
 
 

@@ -86,6 +86,8 @@ class PatchDataset(Dataset[Patch]):
     def _check_sizes(self) -> None:
         sizes: dict[tuple[int | None, int | None], PatchRecord] = {}
         for record in self.records:
+            if record.width_px is None:
+                raise DataError(f"{record.path}: could not be read at the import; see why with: histoproto data check")
             sizes.setdefault((record.width_px, record.height_px), record)
         if len(sizes) > 1:
             (size, first), (other_size, other), *_ = sizes.items()
@@ -116,4 +118,4 @@ def collate(patches: Sequence[Patch]) -> Batch:
 
 def _words(size: tuple[int | None, int | None]) -> str:
     width_px, height_px = size
-    return "of unknown size" if width_px is None else f"{width_px} x {height_px} px"
+    return f"{width_px} x {height_px} px"
