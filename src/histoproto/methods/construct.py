@@ -10,9 +10,9 @@ sentences about each class, or at random, and learn:
     S(p, t)  = s cos(R_cam(p), MLP(P_t))                                               similarity maps, s learnable
     M(p, n)  = max over the prototypes t of class n of S(p, t)                         class maps
     L_cls    = BCE(sigmoid(mean_p M(p, n) + b_n), y_n)                                 b_n learnable
-    L_sim    = L_fg + L_bg     InfoNCE of the class's foreground and background, seen by a frozen encoder:
-               L_fg attracts the class's prototypes against other classes' and a memory of past backgrounds,
-               L_bg attracts all prototypes of other classes against the class's own
+    f, g     = encoder(b M X), encoder((1 - b)(1 - M) X)       b: M >= delta max M, with M stretched to [0, 1]
+    L_fg     = -log sum_{t of n} e^{f.P_t/T} / (sum_t e^{f.P_t/T} + sum_{m in memory of g} e^{f.m/T})
+    L_bg     = -log sum_{t not of n} e^{g.P_t/T} / sum_t e^{g.P_t/T};     L_sim = L_fg + L_bg
     L        = L_cls + 1.5 L_struct + 0.2 L_sim
 
 Shapes: B images, C classes, T prototypes in all, D prototype dimension, (h, w) a level's size.

@@ -6,8 +6,13 @@ perceptron carries the prototypes to its channels, ``P_i = MLP_i(P)``, and
     M_i(p, k) = s_i cos(F_i(p), P_i(k))                            similarity maps, s_i learnable
     y_i(n)    = mean over pixels, merged over the K of class n     pooled scores, plus a learnable b_i(n)
     L_cls     = sum_i w_i BCE(sigmoid(y_i), y)
-    L_sim     = L_fg + L_bg     InfoNCE of the class's foreground and background, seen by a frozen encoder
-    L_div     = S_J             Jeffreys similarity of the attention of one class's prototypes (losses/diversity)
+    b         = M >= delta max M                                   M: last level's class map, stretched to [0, 1]
+    f, g      = encoder(b M X), encoder((1 - b)(1 - M) X)          foreground and background of class n in image X
+    L_fg      = -log sum_{k of n} e^{cos(f, P(k))/T} / sum_k e^{cos(f, P(k))/T}
+    L_bg      = -log sum_{k not of n} e^{cos(g, P(k))/T} / sum_k e^{cos(g, P(k))/T}
+    L_sim     = L_fg + L_bg, averaged over labelled pairs (X, n)
+    V_k       = soft-max over the pixels p of class n of cos(F(p), P(k)) / T
+    L_div     = mean over pairs j < k of n of exp(-KL(V_j||V_k)/2 - KL(V_k||V_j)/2)
     L         = L_cls + beta L_sim + lambda L_div
 
 Shapes: B images, C classes, T prototypes in all, D prototype dimension, (h, w) a level's size.
@@ -56,6 +61,7 @@ from histoproto.errors import ConfigError
 from histoproto.losses.classification import multi_level_bce
 from histoproto.losses.diversity import double_softmax_similarity, jeffreys_similarity
 from histoproto.losses.infonce import infonce, similarity_logits
+from histoproto.losses.pairs import draw_pairs, mean_within_images
 from histoproto.prototypes.grouping import counts_per_class, expand_labels, membership, merge_mean, merge_softmax
 from histoproto.prototypes.projection import PrototypeProjection
 from histoproto.prototypes.similarity import cosine_maps
@@ -216,7 +222,7 @@ class LPD(Method):
         released = self.settings.form == "released"
         maps = self._region_maps(similarity, labels)  # (B, C or T, h, w)
         chosen = self._released_pairs(similarity, labels) if released else labels > 0
-        image, column = _draw(chosen.nonzero(), self.settings.max_pairs).unbind(1)  # (pairs,), (pairs,)
+        image, column = draw_pairs(chosen.nonzero(), self.settings.max_pairs).unbind(1)  # (pairs,), (pairs,)
         if not len(image):
             return similarity.sum() * 0.0  # a batch without labels says nothing
         maps = upsample(maps, (images.shape[-2], images.shape[-1]))
@@ -229,7 +235,7 @@ class LPD(Method):
             own = self.membership[column] if not released else _one_hot(column, logits.shape[1])
             foreground, background = logits.chunk(2)
             per_pair = infonce(foreground, own) + infonce(background, ~own)  # (pairs,)
-        return per_pair.mean() if released else _mean_within(per_pair, image)
+        return per_pair.mean() if released else mean_within_images(per_pair, image)
 
     def _region_maps(self, similarity: Tensor, labels: Tensor) -> Tensor:
         """Return the maps that weight the image: class maps in [0, 1], or raw logits per prototype as released."""
@@ -279,19 +285,5 @@ def _check_levels(settings: LPDSettings, levels: int) -> None:
         raise ConfigError("the last level has weight 0, but the similarity and diversity losses look at it")
 
 
-def _draw(pairs: Tensor, most: int | None) -> Tensor:
-    """Return all rows, or ``most`` of them at random."""
-    if most is None or len(pairs) <= most:
-        return pairs
-    return pairs[torch.randperm(len(pairs), device=pairs.device)[:most]]
-
-
 def _one_hot(columns: Tensor, width: int) -> Tensor:
     return columns[:, None] == torch.arange(width, device=columns.device)
-
-
-def _mean_within(values: Tensor, owner: Tensor) -> Tensor:
-    """Average over the pairs of each image, then over the images that have any."""
-    total = values.new_zeros(int(owner.max()) + 1).index_add(0, owner, values)
-    count = values.new_zeros(len(total)).index_add(0, owner, torch.ones_like(values))
-    return total[count > 0].div(count[count > 0]).mean()
