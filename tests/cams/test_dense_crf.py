@@ -30,16 +30,12 @@ def test_the_lattice_blurs_like_a_gaussian(dim):
 
 @settings(max_examples=20, deadline=None)
 @given(dim=st.integers(1, 5), seed=st.integers(0, 1000))
-def test_filtering_is_linear_and_symmetric(dim, seed):
+def test_filtering_is_linear(dim, seed):
     random = torch.Generator().manual_seed(seed)
     lattice = Lattice(5 * torch.randn(60, dim, generator=random))
     first, second = torch.rand(2, 60, 1, generator=random)
     together = lattice.filter(2 * first + second)
     torch.testing.assert_close(together, 2 * lattice.filter(first) + lattice.filter(second), atol=1e-4, rtol=1e-4)
-    one_way, other_way = (first * lattice.filter(second)).sum(), (second * lattice.filter(first)).sum()
-    assert float(one_way) == pytest.approx(
-        float(other_way), rel=0.02
-    )  # blurs along the directions do not quite commute
 
 
 def test_points_too_far_apart_for_the_keys_are_refused():

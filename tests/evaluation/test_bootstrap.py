@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from histoproto.evaluation.bootstrap import interval, interval_over_seeds, resampled
-from histoproto.evaluation.figures import mean_over
+from histoproto.evaluation.figures import interval_of, mean_over
 
 from .simulated import counts_of, split_of, two_class_slides
 
@@ -52,6 +52,16 @@ def test_draws_without_a_class_are_left_out_rather_than_counted_as_zero():
     drawn = MIOU(resampled(counts_of(confusion)))
     assert bool(drawn.isnan().any())
     assert interval(drawn, 8) == (1.0, 1.0)
+
+
+def test_a_class_that_hardly_any_slide_holds_has_no_interval():
+    confusion = torch.zeros(8, 3, 3)
+    confusion[:, 0, 0] = 10
+    confusion[0, 1] = torch.tensor([1.0, 3.0, 0.0])
+    slides = counts_of(confusion)
+    drawn = resampled(slides)
+    assert interval_of(mean_over("iou", [1])(drawn), slides, [1]) is None
+    assert interval_of(mean_over("iou", [0])(drawn), slides, [0]) is not None
 
 
 def test_few_slides_have_no_interval():

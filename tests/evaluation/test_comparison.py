@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ def evaluated(path, skill, seed=0, method="lpd", slides=25, split="test", classe
 
 
 def test_runs_named_alike_up_to_a_number_are_seeds_of_one_arm():
-    runs = [evaluated(f"runs/{name}", 0.8) for name in ("lpd-0", "lpd-1", "cam_0", "K=3/seed-0", "K=3/seed-1")]
+    names = ("lpd-0", "lpd-1", "cam_0", "K=3/seed-0", "K=3/seed-1")
+    runs = [evaluated(f"runs/{name}", 0.8, seed) for seed, name in enumerate(names)]
     assert [(arm.name, len(arm.runs)) for arm in arms_of(runs)] == [("lpd", 2), ("cam", 1), ("K=3/seed", 2)]
 
 
@@ -35,9 +37,9 @@ def test_a_real_difference_is_called_real():
 
 
 def test_chance_is_called_chance():
-    runs = [evaluated(f"runs/lpd-{seed}", 0.8, seed) for seed in range(2)]
-    runs += [evaluated(f"runs/cam-{seed}", 0.8, seed, "cam") for seed in range(2)]
-    assert "no difference shown" in compare(runs)["differences"][0]["verdict"]
+    runs = [evaluated(f"runs/lpd-{seed}", 0.8, seed) for seed in range(4, 6)]
+    runs += [evaluated(f"runs/cam-{seed}", 0.8, seed, "cam") for seed in range(4, 6)]
+    assert "the difference is real" not in compare(runs)["differences"][0]["verdict"]
 
 
 def test_one_training_each_leaves_the_question_of_seeds_open():
@@ -66,6 +68,35 @@ def test_runs_that_do_not_match_are_refused(changes, sentence):
         compare([evaluated("runs/lpd", 0.8), evaluated("runs/cam", 0.8, method="cam", **changes)])
 
 
+def test_what_is_tested_is_what_is_printed():
+    runs = [evaluated(f"runs/lpd-{seed}", 0.6 + 0.3 * seed, seed) for seed in range(2)]
+    runs += [evaluated(f"runs/cam-{seed}", 0.7, seed, "cam") for seed in range(3)]
+    told = compare(runs)
+    (row,) = told["differences"]
+    first, other = told["arms"]
+    assert row["difference"] == pytest.approx(sum(first["by_run"]) / 2 - sum(other["by_run"]) / 3)
+    assert row["interval"][0] < row["difference"] < row["interval"][1]
+    assert first["interval"][0] < first["miou"] < first["interval"][1]
+
+
+def test_too_few_slides_are_said_to_be_too_few():
+    told = compare([evaluated("runs/lpd", 0.95, slides=4), evaluated("runs/cam", 0.4, method="cam", slides=4)])
+    assert "so few slides or patients cannot tell" in told["differences"][0]["verdict"]
+    assert "p cannot fall below 0.12" in told["differences"][0]["verdict"]
+
+
+def test_one_seed_twice_is_no_second_training():
+    with pytest.raises(RunError, match="one seed are one training"):
+        compare(
+            [evaluated("runs/lpd-0", 0.8, 3), evaluated("runs/lpd-1", 0.8, 3), evaluated("runs/cam", 0.7, method="cam")]
+        )
+
+
+def test_masks_made_under_different_protocols_are_cautioned_about():
+    told = compare([evaluated("runs/lpd", 0.8), replace(evaluated("runs/cam", 0.7, method="cam"), refine="crf")])
+    assert told["cautions"] == ["cam and lpd differ in more than the method: refiner crf against unknown."]
+
+
 def test_seeds_of_one_method_are_no_comparison():
     with pytest.raises(RunError, match="seeds of one method"):
-        compare([evaluated("runs/lpd-0", 0.8), evaluated("runs/lpd-1", 0.8)])
+        compare([evaluated("runs/lpd-0", 0.8, 0), evaluated("runs/lpd-1", 0.8, 1)])

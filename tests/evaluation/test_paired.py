@@ -18,14 +18,14 @@ def test_equal_methods_differ_in_at_most_seven_of_a_hundred_comparisons(slides):
     for trial in range(trials):
         difficulty = 0.8 + 0.1 * torch.randn(slides, 1, generator=random)  # shared: the comparison is paired
         first, second = (two_class_slides(random, slides, difficulty) for _ in range(2))
-        alarms += permutation_p_value(first, second, MIOU, swaps=500, seed=trial) < 0.05
+        alarms += permutation_p_value([first], [second], MIOU, swaps=500, seed=trial) < 0.05
     assert alarms / trials <= 0.07
 
 
 def test_a_better_method_is_found():
     random = torch.Generator().manual_seed(4)
     better, worse = two_class_slides(random, 25, 0.9), two_class_slides(random, 25, 0.7)
-    assert permutation_p_value(better, worse, MIOU) < 0.001
+    assert permutation_p_value([better], [worse], MIOU) < 0.001
 
 
 def test_with_few_slides_the_p_value_is_that_of_all_swaps():
@@ -42,18 +42,26 @@ def test_with_few_slides_the_p_value_is_that_of_all_swaps():
     observed = abs(difference([0] * 5))
     every = [abs(difference(swaps)) for swaps in itertools.product((0, 1), repeat=5)]
     expected = sum(value >= observed - 1e-12 for value in every) / 32
-    assert permutation_p_value(first, second, MIOU) == pytest.approx(expected)
+    assert permutation_p_value([first], [second], MIOU) == pytest.approx(expected)
+
+
+def test_with_several_trainings_the_mean_of_their_figures_is_tested_and_not_the_figure_of_their_mean():
+    """Two trainings that fail on different tissues: pooled they look better than either."""
+    all_first, all_second = [[9, 0, 0], [9, 0, 0], [0, 0, 0]], [[0, 9, 0], [0, 9, 0], [0, 0, 0]]
+    fails = [counts_of(torch.tensor([matrix] * 8)) for matrix in (all_first, all_second)]
+    fair = [counts_of(torch.tensor([[[7, 2, 0], [2, 7, 0], [0, 0, 0]]] * 8))]
+    assert permutation_p_value(fair, fails, MIOU) == pytest.approx(2 / 2**8)
 
 
 def test_the_same_masks_are_no_better_than_themselves():
     random = torch.Generator().manual_seed(7)
     slides = two_class_slides(random, 30, 0.8)
-    assert permutation_p_value(slides, slides, MIOU) == 1.0
+    assert permutation_p_value([slides], [slides], MIOU) == 1.0
 
 
 def test_one_slide_has_no_p_value():
     random = torch.Generator().manual_seed(8)
-    assert permutation_p_value(two_class_slides(random, 1, 0.8), two_class_slides(random, 1, 0.8), MIOU) is None
+    assert permutation_p_value([two_class_slides(random, 1, 0.8)], [two_class_slides(random, 1, 0.8)], MIOU) is None
 
 
 def test_the_test_over_seeds_is_paired_where_seeds_are_the_same():

@@ -35,9 +35,9 @@ def evaluate(
     """Compare masks with true masks: a run's, or those that any other program has made.
 
     A run is evaluated under every gate and background rule side by side. Gates say which classes may appear in a
-    mask: *predicted* by the model itself (the honest row), *oracle* the classes of the true mask (an upper bound,
-    never a result), *none* all of them. Background *ignored* drops pixels of true background; *counted* makes a class
-    predicted there a false positive. Intervals hold the true figure in 95 of 100 such samples of slides or patients.
+    mask: *predicted* by the model itself (the honest row), *oracle* the classes of the true mask (never a
+    result), *none* all of them. Background *ignored* drops pixels of true background; *counted* makes a class
+    predicted there a false positive. Intervals hold the true figure in about 95 of 100 samples of slides or patients.
 
     Masks of another program: histoproto evaluate MASKS --study STUDY --run runs/theirs, each mask named like its image.
 

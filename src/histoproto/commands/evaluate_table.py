@@ -18,7 +18,7 @@ def show_figures(metrics: dict[str, Any]) -> None:
     lead = extra[0] if extra else "miou"
     caption = f"mean*: over {lead[5:-1].replace(',', ', ')}" if extra else ""
     if "oracle" in metrics["results"]:
-        caption += f"{'; ' if caption else ''}oracle uses the true mask: an upper bound, never a result"
+        caption += f"{'; ' if caption else ''}oracle uses the true mask, so it is never a result"
     title = Text(f"{metrics['split']}: IoU, and Dice and boundary IoU (2 %)")
     table = Table(title=title, caption=Text(caption), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("gate", "background", "mean", *(["mean*"] if extra else []), *metrics["classes"], "Dice", "bIoU"):
@@ -65,6 +65,8 @@ def show_comparison(comparison: dict[str, Any]) -> None:
         table.add_row(arm["name"], str(len(arm["by_run"])), _figure(arm["miou"]), *ends)
     console = Console()
     console.print(table)
+    for caution in comparison["cautions"]:
+        console.print(f"Caution: {caution}", soft_wrap=True, highlight=False, markup=False)
     for row in comparison["differences"]:
         console.print(row["verdict"], soft_wrap=True, highlight=False, markup=False)
 

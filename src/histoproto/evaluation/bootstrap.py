@@ -25,7 +25,7 @@ from histoproto.metrics.counts import PixelCounts
 LEVEL = 0.95
 DRAWS = 2000
 FEWEST_GROUPS = 5
-"""Below this many groups there is no interval."""
+"""Below this many groups, or groups that hold a class, there is no interval."""
 
 Figure = Callable[[PixelCounts], Float64[Tensor, "*draws"]]
 """From a stack of pooled counts to one figure each, ``nan`` where there is none."""
@@ -74,9 +74,9 @@ def interval(drawn: Float64[Tensor, " draws"], groups: int, level: float = LEVEL
 
 
 def interval_over_seeds(figures: list[float], level: float = LEVEL) -> Interval | None:
-    """Return Student's interval for the mean over trainings that differ in their seed; None for one training."""
+    """Return Student's interval, within 0..1, for the mean over trainings of other seeds; None for one training."""
     if len(figures) < 2:
         return None
     centre, spread = torch.tensor(figures, dtype=torch.float64).mean(), torch.tensor(figures).double().std()
     reach = float(stats.t.ppf((1 + level) / 2, len(figures) - 1) * spread / math.sqrt(len(figures)))
-    return Interval(float(centre) - reach, float(centre) + reach)
+    return Interval(max(0.0, float(centre) - reach), min(1.0, float(centre) + reach))

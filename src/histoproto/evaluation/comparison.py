@@ -9,11 +9,13 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from histoproto.errors import RunError
-from histoproto.evaluation.bootstrap import interval, interval_over_seeds, resampled
-from histoproto.evaluation.figures import mean_over, present_classes
-from histoproto.evaluation.paired import holm, permutation_p_value, seeds_p_value
+from histoproto.evaluation.bootstrap import Figure, interval_over_seeds, resampled
+from histoproto.evaluation.figures import interval_of, mean_over, present_classes
+from histoproto.evaluation.paired import holm, permutation_p_value, seeds_p_value, smallest_p_value
 from histoproto.evaluation.split_counts import MAIN, Rule, SplitCounts
 from histoproto.metrics.counts import PixelCounts
 
@@ -31,6 +33,8 @@ class EvaluatedRun:
     split: str
     classes: tuple[str, ...]
     counts: SplitCounts
+    refine: str = "unknown"
+    """Refiner of its masks."""
 
     @property
     def rule(self) -> Rule:
@@ -52,20 +56,33 @@ class Arm:
     runs: tuple[EvaluatedRun, ...]
 
     @property
-    def groups(self) -> PixelCounts:
-        """Counts of each group, averaged over the trainings."""
-        together = PixelCounts.stacked([run.groups for run in self.runs])
-        share = torch.full((1, len(self.runs)), 1 / len(self.runs))
-        return together.weighted(share)[0]
+    def groups(self) -> list[PixelCounts]:
+        """Counts of each group, stacked, for each training."""
+        return [run.groups for run in self.runs]
+
+    def drawn(self, figure: Figure) -> Float64[Tensor, " draws"]:
+        """Return the mean of a figure over the trainings, on each resampled split; the same splits for every arm."""
+        return torch.stack([figure(resampled(groups)) for groups in self.groups]).mean(0)
 
 
 def arms_of(runs: Sequence[EvaluatedRun]) -> list[Arm]:
-    """Sort runs into arms: those of one method whose paths are equal up to a number at the end are seeds of one arm."""
+    """Sort runs into arms: those of one method whose paths are equal up to a number at the end are seeds of one arm.
+
+    Raises:
+        RunError: if two runs of an arm have the same seed.
+    """
     keys = [(re.sub(r"[-_]?\d+$", "", str(run.path.absolute())), run.method) for run in runs]
     shared = os.path.commonpath([str(Path(key).parent) for key, _ in keys])
     members: dict[tuple[str, str], list[EvaluatedRun]] = {}
     for key, run in zip(keys, runs, strict=True):
         members.setdefault(key, []).append(run)
+    for some in members.values():
+        seeds = [run.seed for run in some]
+        if len(some) > 1 and len(set(seeds)) < len(seeds):
+            raise RunError(
+                f"{some[0].path} and the runs named like it have seeds {', '.join(map(str, seeds))}: two trainings "
+                "with one seed are one training; name the others differently, or leave them out"
+            )
     return [Arm(os.path.relpath(key, shared), tuple(some)) for (key, _), some in members.items()]
 
 
@@ -122,17 +139,18 @@ def compare(runs: Sequence[EvaluatedRun], chosen: Sequence[int] = ()) -> dict[st
             "give a run of another method, or in a folder of another name"
         )
     classes = runs[0].classes
-    members = list(chosen) or present_classes(arms[0].groups)
+    members = list(chosen) or present_classes(arms[0].groups[0])
     figure = mean_over("iou", members)
     first, *others = arms
     rows = [_difference(first, other, members) for other in others]
+    smallest = smallest_p_value(len(first.groups[0])) * len(others)
     for kind in ("p_images", "p_seeds"):
         for row, corrected in zip(rows, holm([row[kind] for row in rows]), strict=True):
             row[f"{kind}_holm"] = corrected
     return {
         "classes": [classes[index] for index in members],
         "rule": {arm.name: arm.runs[0].rule.gate for arm in arms},
-        "groups": len(first.groups),
+        "groups": len(first.groups[0]),
         "alpha": ALPHA,
         "arms": [
             {
@@ -140,13 +158,14 @@ def compare(runs: Sequence[EvaluatedRun], chosen: Sequence[int] = ()) -> dict[st
                 "method": arm.runs[0].method,
                 "runs": [str(run.path) for run in arm.runs],
                 "miou": fmean(_by_run(arm, members)),
-                "interval": _ends(interval(figure(resampled(arm.groups)), len(arm.groups))),
+                "interval": _ends(interval_of(arm.drawn(figure), arm.groups[0], members)),
                 "by_run": _by_run(arm, members),
                 "interval_over_seeds": _ends(interval_over_seeds(_by_run(arm, members))),
             }
             for arm in arms
         ],
-        "differences": [{**row, "verdict": verdict(row)} for row in rows],
+        "differences": [{**row, "verdict": verdict(row, smallest)} for row in rows],
+        "cautions": _cautions(arms),
     }
 
 
@@ -165,15 +184,14 @@ def _by_seed(arm: Arm, members: Sequence[int]) -> dict[int, float]:
 
 def _difference(first: Arm, other: Arm, members: Sequence[int]) -> dict[str, Any]:
     figure = mean_over("iou", members)
-    ours, theirs = first.groups, other.groups
-    drawn = figure(resampled(ours)) - figure(resampled(theirs))  # the same seed draws the same groups for both
+    drawn = first.drawn(figure) - other.drawn(figure)
     p_seeds, test = seeds_p_value(_by_seed(first, members), _by_seed(other, members))
     return {
         "first": first.name,
         "other": other.name,
         "difference": fmean(_by_run(first, members)) - fmean(_by_run(other, members)),
-        "interval": _ends(interval(drawn, len(ours))),
-        "p_images": permutation_p_value(ours, theirs, figure),
+        "interval": _ends(interval_of(drawn, first.groups[0], members)),
+        "p_images": permutation_p_value(first.groups, other.groups, figure),
         "p_seeds": p_seeds,
         "seeds_test": test,
     }
@@ -183,8 +201,27 @@ def _ends(found: Any) -> list[float] | None:
     return None if found is None else [found.low, found.high]
 
 
-def verdict(row: dict[str, Any]) -> str:
-    """Say in words what a row of ``differences`` means."""
+def _cautions(arms: Sequence[Arm]) -> list[str]:
+    """Say where the arms' masks were not made under one protocol."""
+    first = arms[0]
+    return [
+        f"{arm.name} and {first.name} differ in more than the method: {what} {theirs} against {ours}."
+        for arm in arms[1:]
+        for what, ours, theirs in (
+            ("gate", first.runs[0].rule.gate, arm.runs[0].rule.gate),
+            ("refiner", first.runs[0].refine, arm.runs[0].refine),
+        )
+        if ours != theirs
+    ]
+
+
+def verdict(row: dict[str, Any], smallest: float = 0.0) -> str:
+    """Say in words what a row of ``differences`` means.
+
+    Args:
+        row: of ``differences``.
+        smallest: least corrected p-value over images that there could be with so many groups.
+    """
     first, other, gap = row["first"], row["other"], row["difference"]
     higher = f"{first} is {abs(gap):.3f} {'above' if gap >= 0 else 'below'} {other}"
     if row["interval"] is not None:
@@ -192,6 +229,9 @@ def verdict(row: dict[str, Any]) -> str:
     over_images, over_seeds = row["p_images_holm"], row["p_seeds_holm"]
     if over_images is None:
         return f"{higher}; a single slide or patient cannot tell whether that is real."
+    if smallest >= ALPHA:
+        least = f"p cannot fall below {smallest:.2g}"
+        return f"{higher}; so few slides or patients cannot tell whether that is real ({least})."
     if over_images >= ALPHA:
         return (
             f"{higher}, but swapping their masks between slides gives as much by chance (p = {over_images:.3g}): "

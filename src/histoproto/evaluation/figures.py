@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from histoproto.evaluation.bootstrap import DRAWS, LEVEL, Figure, interval, resampled
+from histoproto.evaluation.bootstrap import DRAWS, FEWEST_GROUPS, LEVEL, Figure, Interval, interval, resampled
 from histoproto.evaluation.split_counts import MAIN, SplitCounts
 from histoproto.metrics import overlap
 from histoproto.metrics.counts import PixelCounts
@@ -65,6 +65,18 @@ def mean_over(measure: str, members: Sequence[int]) -> Figure:
     return figure
 
 
+def interval_of(drawn: Float64[Tensor, " draws"], groups: PixelCounts, members: Sequence[int]) -> Interval | None:
+    """Return the interval of a figure over some classes; None where too few groups hold one of them.
+
+    Args:
+        drawn: the figure of each resampled split.
+        groups: counts of each group, stacked.
+        members: the classes that the figure is about.
+    """
+    holding = (overlap.support(groups.confusion)[:, list(members)] > 0).sum(0)
+    return interval(drawn, len(groups)) if int(holding.min()) >= FEWEST_GROUPS else None
+
+
 def present_classes(counts: PixelCounts) -> list[int]:
     """Return the tissue classes that the truth of a stack of images has."""
     support_px = overlap.support(counts.pooled().confusion)[:-1]
@@ -76,7 +88,8 @@ def _intervals(groups: PixelCounts, classes: Sequence[str], extra: dict[str, Fig
     if not present:
         return {}
     drawn = resampled(groups)
-    figures = {name: mean_over(measure, present) for measure, name in MEANS.items()}
-    figures |= extra | {f"iou[{classes[index]}]": mean_over("iou", [index]) for index in present}
-    found = {name: interval(figure(drawn), len(groups)) for name, figure in figures.items()}
+    means = {name: mean_over(measure, present) for measure, name in MEANS.items()} | extra
+    found = {name: interval_of(figure(drawn), groups, present) for name, figure in means.items()}
+    for index in present:
+        found[f"iou[{classes[index]}]"] = interval_of(mean_over("iou", [index])(drawn), groups, [index])
     return {name: None if ends is None else [ends.low, ends.high] for name, ends in found.items()}

@@ -1,7 +1,7 @@
 """A trained method against true masks, under every gate and background rule.
 
 Gates: ``predicted`` lets the model decide, place by place, which classes may appear; ``oracle`` allows the classes
-of the true mask, which nobody has at prediction, so that row is an upper bound and never a result; ``none``
+of the true mask, which nobody has at prediction, so that row is never a result; ``none``
 allows all. The method, the gate and the checkpoint have seen no mask unless the run says *val-tuned*.
 """
 

@@ -15,6 +15,7 @@ Several comparisons at once are corrected by Holm's step-down rule (Scandinavian
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import torch
 from scipy import stats
@@ -28,13 +29,16 @@ SWAPS = 10_000
 
 
 def permutation_p_value(
-    first: PixelCounts, second: PixelCounts, figure: Figure, swaps: int = SWAPS, seed: int = 0
+    first: Sequence[PixelCounts], second: Sequence[PixelCounts], figure: Figure, swaps: int = SWAPS, seed: int = 0
 ) -> float | None:
     """Return the two-sided p-value of the paired permutation test.
 
+    What is compared is the mean of the figure over the trainings of each method; a swap changes the sides of a group in
+    every pair of a training of one method and a training of the other.
+
     Args:
-        first: counts of each group under one method, stacked.
-        second: counts of the same groups under the other.
+        first: counts of each group, stacked, for each training of one method.
+        second: the same of the other method; the number of trainings may differ.
         figure: what is compared, of pooled counts.
         swaps: how many random swaps.
         seed: of the swaps.
@@ -42,7 +46,7 @@ def permutation_p_value(
     Returns:
         None with a single group, or where a method has no such figure.
     """
-    groups = len(first)
+    groups = len(first[0])
     observed = _difference(first, second, figure, torch.zeros(1, groups))
     if groups < 2 or bool(observed.isnan()):
         return None
@@ -85,10 +89,19 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _difference(first: PixelCounts, second: PixelCounts, figure: Figure, swapped: Tensor) -> Tensor:
+def smallest_p_value(groups: int) -> float:
+    """Return the least p-value that the permutation test can give: nothing swapped, and everything."""
+    return 2 / 2**groups if 2**groups <= SWAPS else 1 / (1 + SWAPS)
+
+
+def _difference(first: Sequence[PixelCounts], second: Sequence[PixelCounts], figure: Figure, swapped: Tensor) -> Tensor:
     """Return first minus second for each row of ``swapped`` (1 where a group changes sides)."""
     kept = 1 - swapped
-    return figure(_mixed(first, kept, second, swapped)) - figure(_mixed(first, swapped, second, kept))
+    of_pairs = [
+        figure(_mixed(ours, kept, theirs, swapped)) - figure(_mixed(ours, swapped, theirs, kept))
+        for ours, theirs in product(first, second)
+    ]
+    return torch.stack(of_pairs).mean(0)
 
 
 def _mixed(first: PixelCounts, share: Tensor, second: PixelCounts, other_share: Tensor) -> PixelCounts:

@@ -70,7 +70,15 @@ def read_evaluated(run: Path) -> EvaluatedRun:
         metrics = json.loads(file.read_text(encoding="utf-8"))
         classes = tuple(metrics["classes"])
         counts = SplitCounts.read(run / "eval" / "counts.parquet", len(classes))
-        return EvaluatedRun(run, str(config.get("method")), metrics["seed"], metrics["split"], classes, counts)
+        return EvaluatedRun(
+            run,
+            str(config.get("method")),
+            metrics["seed"],
+            metrics["split"],
+            classes,
+            counts,
+            metrics.get("refine", "unknown"),
+        )
     except (ValueError, KeyError) as error:
         raise RunError(f"{file} cannot be read ({error}); evaluate the run again") from None
 
