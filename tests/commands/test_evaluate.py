@@ -141,6 +141,8 @@ def test_what_a_tired_user_types(command, masks, study, evaluated, tmp_path, cap
     refused("a value of its own", masks, *run, "--values", "1,2,2,3")
     refused("whole numbers", masks, *run, "--values", "a,b,c,d")
     refused("--values is for a folder of masks", evaluated, "--values", "1,2,3,4")
+    refused("--gate is for a folder of masks", evaluated, "--gate", "oracle")
+    refused("holds finished masks", masks, *run, "--refine", "crf")
     refused("is a trained run; choose another folder", masks, "--study", study, "--run", evaluated)
     refused("there is TUM, STR, LYM, NEC", masks, *run, "--mean-over", "TUM,FAT")
 

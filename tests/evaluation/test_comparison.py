@@ -92,6 +92,12 @@ def test_one_seed_twice_is_no_second_training():
         )
 
 
+def test_masks_made_elsewhere_tell_no_seed_and_may_still_be_several_trainings():
+    theirs = [evaluated(f"runs/tpro-{number}", 0.7, seed=None, method="TPRO") for number in range(2)]
+    told = compare([evaluated("runs/lpd", 0.8), *theirs])
+    assert [len(arm["by_run"]) for arm in told["arms"]] == [1, 2]
+
+
 def test_masks_made_under_different_protocols_are_cautioned_about():
     told = compare([evaluated("runs/lpd", 0.8), replace(evaluated("runs/cam", 0.7, method="cam"), refine="crf")])
     assert told["cautions"] == ["cam and lpd differ in more than the method: refiner crf against unknown."]

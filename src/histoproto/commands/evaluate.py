@@ -2,6 +2,7 @@
 
 import json as json_text
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -72,7 +73,15 @@ def evaluate(
     if RunFolder(source).config_file.is_file():
         from histoproto.commands.evaluate_run import evaluate_run
 
-        _refuse({"--run": run, "--name": name, "--values": values, "--white-value": white_value}, source)
+        foreign_gate = None if gate == "unknown" else gate
+        options = {
+            "--run": run,
+            "--name": name,
+            "--gate": foreign_gate,
+            "--values": values,
+            "--white-value": white_value,
+        }
+        _refuse(options, source)
         target = source
         metrics = evaluate_run(source, split, study, checkpoint, mean_over, refine)
     else:
@@ -82,6 +91,10 @@ def evaluate(
             raise ConfigError(
                 f"{source} is no run folder; to evaluate it as a folder of masks, give --study STUDY (the true masks) "
                 "and --run RUN (where the figures go)"
+            )
+        if refine is not None:
+            raise ConfigError(
+                f"--refine needs a run's class probabilities, but {source} holds finished masks; leave it out"
             )
         target = run
         foreign = ForeignMasks(source, name or source.resolve().name, gate, values, white_value)
@@ -97,7 +110,7 @@ def evaluate(
     return 3 if metrics.get("missing") else 0
 
 
-def _refuse(options: dict[str, object], source: Path) -> None:
+def _refuse(options: Mapping[str, object], source: Path) -> None:
     for option, value in options.items():
         if value is not None:
             raise ConfigError(f"{option} is for a folder of masks, but {source} is a run; leave it out")

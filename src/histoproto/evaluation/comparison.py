@@ -77,8 +77,8 @@ def arms_of(runs: Sequence[EvaluatedRun]) -> list[Arm]:
     for key, run in zip(keys, runs, strict=True):
         members.setdefault(key, []).append(run)
     for some in members.values():
-        seeds = [run.seed for run in some]
-        if len(some) > 1 and len(set(seeds)) < len(seeds):
+        seeds = [run.seed for run in some if run.seed is not None]  # masks made elsewhere tell none
+        if len(set(seeds)) < len(seeds):
             raise RunError(
                 f"{some[0].path} and the runs named like it have seeds {', '.join(map(str, seeds))}: two trainings "
                 "with one seed are one training; name the others differently, or leave them out"
@@ -123,10 +123,11 @@ def compare(runs: Sequence[EvaluatedRun], chosen: Sequence[int] = ()) -> dict[st
         chosen: classes to average; none means all that the truth has.
 
     Returns:
-        ``classes`` (names averaged), ``arms`` with ``miou``, ``interval`` over groups, ``seeds``
-        (figure by seed) and ``interval_over_seeds``; ``differences``, one for each further arm, with ``difference``
-        (first minus other), its ``interval``, ``p_images``, ``p_seeds``, both also corrected (``..._holm``),
-        ``seeds_test`` and a ``verdict`` in words; ``alpha``.
+        ``classes`` (names averaged), ``rule`` (gate of each arm), ``groups`` (how many) and ``alpha``; ``arms`` with
+        ``name``, ``method``, ``runs``, ``miou`` (0..1, mean of the trainings), ``interval`` over groups, ``by_run`` and
+        ``interval_over_seeds``; ``differences``, one for each further arm, with ``difference`` (first minus other), its
+        ``interval``, ``p_images``, ``p_seeds``, both also corrected (``..._holm``), ``seeds_test`` and a ``verdict`` in
+        words; ``cautions`` where the arms' masks were made under different protocols.
 
     Raises:
         RunError: if the runs cannot be compared, or are all of one arm.

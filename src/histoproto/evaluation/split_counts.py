@@ -5,7 +5,7 @@ Every figure of a split, its intervals and its comparison with other methods com
     image        the image's file name with its ending
     sha256       of the image file
     group        slide or patient
-    variant      how the mask was made (``VARIANTS``)
+    variant      how the mask was made: main, one-view, unrefined
     gate         predicted, oracle, none, or unknown for masks made elsewhere
     background   ignored or counted
     confusion    values * values counts row by row (rows truth, columns prediction, background last)
@@ -26,13 +26,12 @@ from histoproto.atomic import replacing
 from histoproto.errors import RunError
 from histoproto.metrics.counts import BOUNDARY_RATIOS, BackgroundRule, PixelCounts
 
-MAIN, ONE_VIEW, UNREFINED = "main", "one-view", "unrefined"
-VARIANTS = {
-    MAIN: "as the run is set",
-    ONE_VIEW: "without averaging over views (no test-time augmentation)",
-    UNREFINED: "without the refiner",
-}
-"""Ways in which one run makes its masks, with what they mean."""
+MAIN = "main"
+"""Masks as the run is set to make them."""
+ONE_VIEW = "one-view"
+"""The same without averaging over views (no test-time augmentation)."""
+UNREFINED = "unrefined"
+"""The same without the refiner."""
 
 
 class Rule(NamedTuple):

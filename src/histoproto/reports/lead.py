@@ -22,7 +22,7 @@ GATES = {
 
 VARIANTS = {
     "one-view": Words("Without test-time augmentation", "each image is looked at once, not averaged over views"),
-    "unrefined": Words("Without refinement", "masks as the class maps give them"),
+    "unrefined": Words("Without the refiner", "masks as the class maps give them"),
 }
 """Other ways in which a run makes its masks."""
 

@@ -141,7 +141,9 @@ def _labels(judged: dict[str, Any]) -> list[dict[str, Any]]:
 def _confusion(contents: RunContents) -> list[dict[str, Any]]:
     names = [*contents.taxonomy.classes, "background"]
     matrix = lead_of(contents).figures.get("confusion", [])
-    return [{"truth": truth, **dict(zip(names, row, strict=False))} for truth, row in zip(names, matrix, strict=False)]
+    if not matrix:
+        return []
+    return [{"truth": truth, **dict(zip(names, row, strict=True))} for truth, row in zip(names, matrix, strict=True)]
 
 
 def _groups(contents: RunContents) -> list[dict[str, Any]]:
