@@ -7,7 +7,7 @@ from histoproto.errors import ConfigError
 from histoproto.presets.registry import preset_settings
 from histoproto.presets.settings import BackboneSettings
 from histoproto.taxonomy import BCSS_WSSS
-from histoproto.wiring import build
+from histoproto.wiring.methods import build
 
 
 def normalise_of(backbone):

@@ -5,13 +5,13 @@ normalises its own input. Levels are listed finest first.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -61,24 +61,36 @@ class Prototypes:
     """Prototypes of each class, in class order."""
 
 
-class Method(nn.Module, ABC):
-    """A weakly supervised segmentation method: learns from image-level labels, returns class maps.
+class TissueModel(nn.Module, ABC):
+    """What looks at an image and says where each tissue is: all that prediction and evaluation need.
 
     Modules named ``encoder``, ``teacher`` and ``memory`` serve training alone: a trained run is loaded without them.
     """
 
     unit_maps: bool
     """Whether class maps lie in [0, 1], as the background rule *unlikely* needs."""
+    training_step: Callable[..., StepOutput]
+    """Loss of a batch; what it takes depends on the kind of model, see below."""
+
+    @abstractmethod
+    def class_maps(self, images: Float[Tensor, "batch 3 height width"]) -> ClassMaps:
+        """Return class maps and image-level scores; no gradient is needed."""
+
+    def after_step(self, step: int) -> None:
+        """Update what is not trained by gradient (moving averages, memories) after an optimiser step."""
+
+    def taught_by(self, average: "TissueModel") -> None:
+        """Meet the moving average of this model that training keeps, where it keeps one."""
+
+
+class Method(TissueModel):
+    """A weakly supervised segmentation method: learns from image-level labels."""
 
     @abstractmethod
     def training_step(
         self, images: Float[Tensor, "batch 3 height width"], labels: Float[Tensor, "batch classes"], step: int
     ) -> StepOutput:
         """Return the loss of one batch. ``step`` counts optimiser steps from 0 (for warm-ups)."""
-
-    @abstractmethod
-    def class_maps(self, images: Float[Tensor, "batch 3 height width"]) -> ClassMaps:
-        """Return class maps and image-level scores; no gradient is needed."""
 
     counts: tuple[int, ...]
     """Prototypes of each class, in class order."""
@@ -89,8 +101,26 @@ class Method(nn.Module, ABC):
     ) -> Float[Tensor, "batch prototypes _height _width"]:
         """Return where each prototype sees itself, in [-1, 1]; rows in class order, ``counts[c]`` per class."""
 
-    def after_step(self, step: int) -> None:
-        """Update what is not trained by gradient (moving averages, memories) after an optimiser step."""
+
+class Segmenter(TissueModel):
+    """A network of the second stage: learns from pseudo masks."""
+
+    @abstractmethod
+    def training_step(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        labels: Float[Tensor, "batch classes"],
+        masks: Int64[Tensor, "batch height width"],
+        step: int,
+    ) -> StepOutput:
+        """Return the loss of one batch.
+
+        Args:
+            images: RGB in [0, 1].
+            labels: 1 where a class is present.
+            masks: class index per pixel, 255 where nobody knows.
+            step: counts optimiser steps from 0.
+        """
 
 
 class FeaturePyramid(nn.Module, ABC):

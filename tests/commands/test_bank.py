@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from histoproto.data.manifest import read_study, write_study
-from histoproto.wiring import load_run
+from histoproto.wiring.runs import load_run
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +83,12 @@ def test_pbip_trains_from_a_bank_and_its_run_needs_the_bank_no_more(command, pro
     assert f"bank:{bank}" in sources
     aside = bank.rename(bank.with_name("aside"))
     try:
-        assert load_run(prompted).method.counts == (2, 1, 1, 1)
+        assert load_run(prompted).model.counts == (2, 1, 1, 1)
         assert command("masks", prompted) == 0
         assert command("evaluate", prompted, "--split", "val") == 0
     finally:
         aside.rename(bank)
-    assert load_file(bank / "prototypes.safetensors")["prototypes"].equal(load_run(prompted).method.prototypes)
+    assert load_file(bank / "prototypes.safetensors")["prototypes"].equal(load_run(prompted).model.prototypes)
 
 
 def test_the_log_has_every_term(prompted):

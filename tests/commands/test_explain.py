@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from histoproto.data.manifest import read_study
 from histoproto.data.patches import PatchDataset
 from histoproto.prototypes.similarity import cosine_maps
-from histoproto.wiring import load_run
+from histoproto.wiring.runs import load_run
 
 DUPLICATE, COPIED, DEAD = 1, 0, 4
 """Rows of an lpd run with 3 prototypes per class: TUM 2 is made a copy of TUM 1, STR 2 never wins."""

@@ -13,7 +13,7 @@ from histoproto.backbones.small_conv import SmallConv
 from histoproto.encoders.cards import CARDS
 from histoproto.encoders.registry import PLUGINS, build_encoder, build_text_encoder
 from histoproto.errors import ConfigError
-from histoproto.wiring import load_encoder
+from histoproto.wiring.encoders import load_encoder
 
 PAGE = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
 

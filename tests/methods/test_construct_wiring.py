@@ -40,7 +40,7 @@ def spelling(monkeypatch):
         assert (name, weights) == ("spelling", None)
         return Spelling(), LoadedWeights("letters", tensors=1)
 
-    monkeypatch.setattr("histoproto.wiring.build_text_encoder", build)
+    monkeypatch.setattr("histoproto.wiring.methods.build_text_encoder", build)
 
 
 def settings(**changes):

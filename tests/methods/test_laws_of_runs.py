@@ -6,7 +6,8 @@ import torch
 from histoproto.presets.changes import read_settings
 from histoproto.presets.registry import METHODS
 from histoproto.training.checkpoint import load_weights
-from histoproto.wiring import TRAINING_ONLY, build, load_run
+from histoproto.wiring.methods import build
+from histoproto.wiring.runs import TRAINING_ONLY, load_run
 from tests.methods.law_cases import FACTS
 
 

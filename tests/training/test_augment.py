@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from histoproto.training.augment import augment, flip, vary_stain
+from histoproto.training.augment import draw, flip, vary, vary_stain
 from histoproto.training.seeds import derive_seed, uniform_draws
 from histoproto.training.settings import AugmentSettings
 
@@ -18,7 +18,7 @@ def same_patch(count, side=4):
 
 def test_nothing_set_changes_nothing():
     images = patches()
-    assert augment(images, torch.arange(16), AugmentSettings(), seed=1, epoch=0) is images
+    assert vary(images, draw(torch.arange(16), seed=1, epoch=0), AugmentSettings()) is images
 
 
 def test_stain_of_factor_one_and_offset_zero_changes_no_bit():
@@ -32,7 +32,7 @@ def test_each_of_the_eight_symmetries_occurs_about_equally_often():
     image = same_patch(1)[0]
     turned = [image.rot90(turns, (-2, -1)) for turns in range(4)]
     symmetries = torch.stack([*turned, *(one.flip(-1) for one in turned)])
-    varied = augment(same_patch(count), torch.arange(count), AugmentSettings(flips=True), seed=1, epoch=0)
+    varied = vary(same_patch(count), draw(torch.arange(count), seed=1, epoch=0), AugmentSettings(flips=True))
     equal = (varied[:, None] == symmetries[None]).flatten(2).all(-1)
     assert (equal.sum(1) == 1).all()
     assert ((equal.sum(0) - count / 8).abs() < 5 * (count / 8) ** 0.5).all()
@@ -40,7 +40,7 @@ def test_each_of_the_eight_symmetries_occurs_about_equally_often():
 
 def test_a_patch_that_is_no_square_is_mirrored_but_not_transposed():
     images = patches(64, 4, 6)
-    varied = augment(images, torch.arange(64), AugmentSettings(flips=True), seed=1, epoch=0)
+    varied = vary(images, draw(torch.arange(64), seed=1, epoch=0), AugmentSettings(flips=True))
     symmetries = torch.stack([images, images.flip(-1), images.flip(-2), images.flip((-1, -2))], 1)
     equal = (varied[:, None] == symmetries).flatten(2).all(-1)
     assert (equal.sum(1) == 1).all()
@@ -49,22 +49,22 @@ def test_a_patch_that_is_no_square_is_mirrored_but_not_transposed():
 
 def test_the_same_patch_is_varied_alike_in_any_batch():
     images, indices = patches(), torch.arange(100, 116)
-    whole = augment(images, indices, STRONG, seed=1, epoch=2)
+    whole = vary(images, draw(indices, seed=1, epoch=2), STRONG)
     order = torch.tensor([7, 3, 11])
-    torch.testing.assert_close(augment(images[order], indices[order], STRONG, seed=1, epoch=2), whole[order])
+    torch.testing.assert_close(vary(images[order], draw(indices[order], seed=1, epoch=2), STRONG), whole[order])
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [(2, 0), (1, 1)])
 def test_another_seed_or_epoch_varies_anew(seed, epoch):
     images, indices = patches(), torch.arange(16)
-    first = augment(images, indices, STRONG, seed=1, epoch=0)
-    assert not torch.allclose(augment(images, indices, STRONG, seed=seed, epoch=epoch), first, atol=0.01)
+    first = vary(images, draw(indices, seed=1, epoch=0), STRONG)
+    assert not torch.allclose(vary(images, draw(indices, seed=seed, epoch=epoch), STRONG), first, atol=0.01)
 
 
 def test_the_result_stays_in_range_for_any_colour():
     extremes = torch.cat([torch.zeros(8, 3, 4, 4), torch.ones(8, 3, 4, 4)])
     violent = AugmentSettings(stain_sigma=0.9, stain_bias=0.9)
-    varied = augment(extremes, torch.arange(16), violent, seed=1, epoch=0)
+    varied = vary(extremes, draw(torch.arange(16), seed=1, epoch=0), violent)
     assert varied.isfinite().all()
     assert varied.min() >= 0
     assert varied.max() <= 1

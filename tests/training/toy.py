@@ -12,6 +12,7 @@ from torch import nn
 from histoproto.contracts import ClassMaps, Method, StepOutput
 from histoproto.runs import RunFolder
 from histoproto.training.loop import fit
+from histoproto.training.preparing import labelled
 from histoproto.training.settings import AugmentSettings, TrainSettings
 
 AUGMENT = AugmentSettings(flips=True, stain_sigma=0.1, stain_bias=0.05)
@@ -98,7 +99,7 @@ def train(folder, method=None, *, patches=21, holdout=6, resume=False, augment=A
         Patches(patches),
         Patches(holdout, first=1000) if holdout else None,
         settings=settings(**changes),
-        augment=augment,
+        prepare=labelled(augment, 7),
         run=RunFolder(Path(folder)),
         seed=7,
         collate=collate,

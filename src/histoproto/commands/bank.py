@@ -66,7 +66,7 @@ def bank(
     from histoproto.banks.folder import BANK_FILE, content_key, read_bank
     from histoproto.banks.settings import BankSettings
     from histoproto.data.manifest import read_study
-    from histoproto.wiring import load_encoder
+    from histoproto.wiring.encoders import load_encoder
 
     settings = BankSettings(_numbers(per_class), nearest, choose, prototype, white_share, seed)
     source = read_study(study)

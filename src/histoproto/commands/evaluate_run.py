@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from histoproto.evaluation.of_method import ImageResult, MethodEvaluation
     from histoproto.inference.gate import Gate
     from histoproto.inference.settings import Refine
-    from histoproto.wiring import Run
+    from histoproto.wiring.runs import Run
 
 PROTOTYPE_EXAMPLES = 4
 """Images whose prototype maps are kept for the report."""
@@ -21,13 +21,15 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate a run, write its products, return the figures; arguments as those of the command."""
     from histoproto.commands.evaluate import class_indices, records_with_masks
+    from histoproto.contracts import Method
     from histoproto.data.manifest import read_study
+    from histoproto.evaluation.coverage import coverage_curve, write_counts
     from histoproto.evaluation.figures import all_figures
     from histoproto.evaluation.of_method import HONEST
     from histoproto.evaluation.presence import judge_presence
     from histoproto.evaluation.products import SCHEMA, write_products
     from histoproto.inference.gate import Gate
-    from histoproto.wiring import load_run
+    from histoproto.wiring.runs import load_run
 
     trained = load_run(run, checkpoint).refined(refine)
     gate = Gate.from_record(trained.folder.read_record(), str(run))
@@ -42,7 +44,8 @@ def evaluate_run(
     records = records_with_masks(data, split)
     found, files = _predict(trained, gate, records, split)
     _write_presence(run, found, gate, classes)
-    _write_prototypes(trained, [record.path for record in records[:PROTOTYPE_EXAMPLES]])
+    if isinstance(trained.model, Method):
+        _write_prototypes(trained, [record.path for record in records[:PROTOTYPE_EXAMPLES]])
     metrics = {
         "schema": SCHEMA,
         "split": split,
@@ -56,7 +59,9 @@ def evaluate_run(
         "refine": trained.settings.inference.refine,
         **all_figures(found.counts, classes, chosen),
         "classification": judge_presence(found.presence, classes, gate.thresholds),
+        "confidence": coverage_curve(found.confidence, classes),
     }
+    write_counts(run / "eval" / "confidence.csv", found.confidence, classes)
     write_products(run, metrics, found.counts, files, HONEST)
     return metrics
 
@@ -95,7 +100,7 @@ def _predict(
             advance(1)
 
         variants = variants_of(trained.settings.inference)
-        found = evaluate_method(trained.method, records, trained.taxonomy, gate, variants, keep)
+        found = evaluate_method(trained.model, records, trained.taxonomy, gate, variants, keep)
     return found, files
 
 

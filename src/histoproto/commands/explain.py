@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from histoproto.inference.prototypes import Behaviour
     from histoproto.reports.explain import Explanation, Row
     from histoproto.reports.explain_wording import Prototype
-    from histoproto.wiring import Run
+    from histoproto.wiring.runs import Run
 
 SCHEMA = "histoproto/prototypes/1"
 NEAREST = 6
@@ -69,7 +69,7 @@ def explain(
     from histoproto.inference.nearest import draw_evenly
     from histoproto.inference.prototypes import measure
     from histoproto.progress import progress_bar
-    from histoproto.wiring import load_run
+    from histoproto.wiring.runs import load_run
 
     if patches < 1:
         raise ConfigError(f"--patches {patches}: at least 1 is needed, and a few hundred to judge shares by")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from histoproto.data.manifest import PatchRecord
     from histoproto.inference.decision import Decision
     from histoproto.inference.gate import Gate
-    from histoproto.wiring import Run
+    from histoproto.wiring.runs import Run
 
 
 LABELLED_SPLITS = ("train", "holdout")
@@ -47,7 +47,7 @@ def masks(
     """
     from histoproto.data.manifest import read_study
     from histoproto.inference.gate import Gate
-    from histoproto.wiring import load_run
+    from histoproto.wiring.runs import load_run
 
     trained = load_run(run, checkpoint).refined(refine)
     gate = Gate.from_record(trained.folder.read_record(), str(run))
@@ -143,7 +143,7 @@ def _decide(trained: "Run", gate: "Gate", record: "PatchRecord", labels: tuple[i
     from histoproto.inference.refine import refiner_of
 
     rgb = read_rgb(record.path)
-    evidence = evidence_of(trained.method, rgb, gate.window_px, trained.settings.inference)
+    evidence = evidence_of(trained.model, rgb, gate.window_px, trained.settings.inference)
     present = predicted_classes(evidence, gate) if labels is None else torch.tensor(labels, dtype=torch.bool)
     settings = trained.settings.inference
     background = background_of(rgb, evidence.maps, settings.background)

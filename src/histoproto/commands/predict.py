@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from histoproto.contracts import SlideReader
     from histoproto.inference.gate import Gate
     from histoproto.slides.pages import PagedReader
-    from histoproto.wiring import Run
+    from histoproto.wiring.runs import Run
 
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu")
 LARGEST_PX = 150_000_000
@@ -54,7 +54,7 @@ def predict(
     """
     from histoproto.inference.gate import Gate
     from histoproto.naming import unique_names
-    from histoproto.wiring import load_run
+    from histoproto.wiring.runs import load_run
 
     files = _files(inputs)
     trained = load_run(run, checkpoint)
@@ -160,9 +160,9 @@ def _predict(
         rgb = reader.read(Region(0, 0, reader.width_px, reader.height_px))
         if max(rgb.shape[:2]) > tiling_of(gate.window_px, settings).tile_px:
             with progress_bar(f"Tiles of {file.name}", tile_count(reader, gate.window_px, settings)) as advance:
-                evidence = evidence_by_tiles(trained.method, reader, gate.window_px, settings, advance)
+                evidence = evidence_by_tiles(trained.model, reader, gate.window_px, settings, advance)
         else:
-            evidence = evidence_of(trained.method, rgb, gate.window_px, settings)
+            evidence = evidence_of(trained.model, rgb, gate.window_px, settings)
     finally:
         reader.close()
     background = background_of(rgb, evidence.maps, settings.background)

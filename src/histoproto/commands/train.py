@@ -14,7 +14,7 @@ from histoproto.commands.next_step import say_next
 from histoproto.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from histoproto.contracts import LoadedWeights, Method
+    from histoproto.contracts import LoadedWeights, Method, TissueModel
     from histoproto.data.manifest import Study
     from histoproto.data.patches import PatchDataset
     from histoproto.presets.settings import RunSettings
@@ -187,7 +187,7 @@ def _prepare(settings: "RunSettings", study: "Study") -> _Prepared:
     import torch
 
     from histoproto.data.patches import PatchDataset
-    from histoproto.wiring import build
+    from histoproto.wiring.methods import build
 
     torch.manual_seed(settings.seed)
     method, weights, settings = build(settings, study.taxonomy)
@@ -243,7 +243,8 @@ def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str,
     from histoproto.inference.gate import fit_gate
     from histoproto.training.launch import is_leader
     from histoproto.training.loop import ended_result, fit
-    from histoproto.wiring import load_run
+    from histoproto.training.preparing import labelled
+    from histoproto.wiring.runs import load_run
 
     settings, study = prepared.settings, prepared.study
     record = folder.read_record() if resume else {}
@@ -263,7 +264,7 @@ def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str,
         prepared.training,
         prepared.holdout,
         settings=settings.training,
-        augment=settings.augment,
+        prepare=labelled(settings.augment, settings.seed),
         run=folder,
         seed=settings.seed,
         collate=collate,
@@ -275,7 +276,7 @@ def _fit(folder: "RunFolder", prepared: _Prepared, *, resume: bool) -> dict[str,
         return record | {"stopped": result.stopped}
     record |= {"stopped": result.stopped, "best_epoch": result.best_epoch, "seconds": result.seconds}
     if result.stopped != "interrupted":
-        trained = load_run(folder.path).method
+        trained = load_run(folder.path).model
         patches = (prepared.holdout[index] for index in range(len(prepared.holdout)))
         record["gate"] = fit_gate(trained, patches, settings.inference).to_dict()
     folder.write_record(record)
@@ -325,7 +326,7 @@ def _warn_about_random_weights(settings: "RunSettings") -> None:
         )
 
 
-def _judge(settings: "RunSettings", study: "Study") -> Callable[["Method"], float]:
+def _judge(settings: "RunSettings", study: "Study") -> Callable[["TissueModel"], float]:
     """Return the mIoU over the validation masks without any gate; a run chosen by it is *val-tuned*."""
     from histoproto.evaluation.of_method import HONEST, evaluate_method
     from histoproto.evaluation.split_counts import MAIN
@@ -338,9 +339,9 @@ def _judge(settings: "RunSettings", study: "Study") -> Callable[["Method"], floa
     side_px = settings.patch_px or max(study.split("train")[0].width_px or 1, study.split("train")[0].height_px or 1)
     anything = Gate((float("-inf"),) * len(study.taxonomy), side_px)
 
-    def judge(method: "Method") -> float:
+    def judge(model: "TissueModel") -> float:
         found = evaluate_method(
-            method, records, study.taxonomy, anything, {MAIN: settings.inference}, lambda _result: None
+            model, records, study.taxonomy, anything, {MAIN: settings.inference}, lambda _result: None
         )
         return float(means(found.counts.counts[HONEST._replace(gate="none")].pooled())["miou"])
 

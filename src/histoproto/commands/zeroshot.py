@@ -76,7 +76,7 @@ def zeroshot(
     """
     from histoproto.banks.features import fingerprint
     from histoproto.data.manifest import read_study
-    from histoproto.wiring import load_encoder
+    from histoproto.wiring.encoders import load_encoder
 
     if per_class_limit is not None and per_class_limit < 1:
         raise ConfigError(f"--per-class-limit {per_class_limit}: a class needs at least 1 patch")

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from histoproto.contracts import Method
+from histoproto.contracts import TissueModel
 from histoproto.data.manifest import PatchRecord
 from histoproto.evaluation.presence import Presence
 from histoproto.evaluation.split_counts import MAIN, ONE_VIEW, UNREFINED, Rule, SplitCounts
@@ -26,6 +26,7 @@ from histoproto.inference.gate import Gate
 from histoproto.inference.refine import refiner_of
 from histoproto.inference.settings import InferenceSettings
 from histoproto.metrics.counts import BACKGROUND_RULES, PixelCounts, count_image
+from histoproto.metrics.coverage import ConfidenceCounts, count_confidence
 from histoproto.taxonomy import Taxonomy
 
 GATES = ("predicted", "oracle", "none")
@@ -50,6 +51,8 @@ class MethodEvaluation:
 
     counts: SplitCounts
     presence: Presence
+    confidence: ConfidenceCounts
+    """Under the leading rule."""
 
 
 def variants_of(settings: InferenceSettings) -> dict[str, InferenceSettings]:
@@ -59,7 +62,7 @@ def variants_of(settings: InferenceSettings) -> dict[str, InferenceSettings]:
 
 
 def evaluate_method(
-    method: Method,
+    model: TissueModel,
     records: Sequence[PatchRecord],
     taxonomy: Taxonomy,
     gate: Gate,
@@ -69,7 +72,7 @@ def evaluate_method(
     """Predict each image and compare it with its mask.
 
     Args:
-        method: trained, in evaluation mode.
+        model: trained, in evaluation mode.
         records: images with masks.
         taxonomy: classes of the masks.
         gate: fitted on labelled patches.
@@ -79,7 +82,7 @@ def evaluate_method(
     Raises:
         DataError: if an image or a mask cannot be read or their sizes differ.
     """
-    tally = Tally()
+    tally, confidence = Tally(), ConfidenceCounts.nothing(len(taxonomy))
     scores, truths = [], []
     for record in records:
         rgb = read_rgb(record.path)
@@ -87,17 +90,19 @@ def evaluate_method(
         in_truth = torch.tensor([bool((truth == index).any()) for index in range(len(taxonomy))])
         found: dict[Rule, PixelCounts] = {}
         for variant, settings in variants.items():
-            evidence = evidence_of(method, rgb, gate.window_px, settings)
+            evidence = evidence_of(model, rgb, gate.window_px, settings)
             for rule, decision in _decisions(variant, rgb, evidence, in_truth, gate, settings):
                 found[rule] = count_image(decision.mask.long(), truth, len(taxonomy), rule.background)
                 if rule == HONEST._replace(background="counted"):
                     shown = decision
+                elif rule == HONEST:
+                    confidence += count_confidence(decision.mask, decision.confidence, truth, len(taxonomy))
             if variant == MAIN:
                 scores.append(evidence.scores.amax((-2, -1)).double().numpy())
         truths.append(in_truth.numpy())
         tally.add(record, found)
         on_image(ImageResult(record, shown, found[HONEST]))
-    return MethodEvaluation(tally.finished(), Presence(np.stack(scores), np.stack(truths)))
+    return MethodEvaluation(tally.finished(), Presence(np.stack(scores), np.stack(truths)), confidence)
 
 
 def _decisions(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from histoproto.cams.gate import local_scores
-from histoproto.contracts import Method, Region, SlideReader
+from histoproto.contracts import Region, SlideReader, TissueModel
 from histoproto.inference.settings import InferenceSettings
 from histoproto.inference.views import averaged_class_maps
 from histoproto.progress import Advance
@@ -20,7 +20,7 @@ from histoproto.slides.tiling import tile_grid
 
 
 class Evidence(NamedTuple):
-    """What a method sees in an image, before any decision."""
+    """What a model sees in an image, before any decision."""
 
     maps: Float[Tensor, "classes height width"]
     """Class maps, one value per pixel of the image."""
@@ -44,28 +44,28 @@ class ArrayReader(SlideReader):
         """Nothing is held open."""
 
 
-def evidence_of(method: Method, rgb: NDArray[np.uint8], window_px: int, settings: InferenceSettings) -> Evidence:
+def evidence_of(model: TissueModel, rgb: NDArray[np.uint8], window_px: int, settings: InferenceSettings) -> Evidence:
     """Return the evidence of an image that fits into one tile, in one piece, or of a larger one, by tiles.
 
     Args:
-        method: trained, in evaluation mode.
+        model: trained, in evaluation mode.
         rgb: image ``(height, width, 3)``, 0..255.
         window_px: side of the training patches.
         settings: views to average, size of tiles.
     """
     if max(rgb.shape[:2]) > tiling_of(window_px, settings).tile_px:
-        return evidence_by_tiles(method, ArrayReader(rgb), window_px, settings, lambda _count: None)
+        return evidence_by_tiles(model, ArrayReader(rgb), window_px, settings, lambda _count: None)
     image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
-    return _with_scores(_both_maps(method, image, settings)[0], window_px)
+    return _with_scores(_both_maps(model, image, settings)[0], window_px)
 
 
 def evidence_by_tiles(
-    method: Method, reader: SlideReader, window_px: int, settings: InferenceSettings, on_tiles: Advance
+    model: TissueModel, reader: SlideReader, window_px: int, settings: InferenceSettings, on_tiles: Advance
 ) -> Evidence:
     """Return the evidence of an image that is read tile by tile; the maps of the whole are kept in memory.
 
     Args:
-        method: trained, in evaluation mode.
+        model: trained, in evaluation mode.
         reader: the image at the resolution of the training patches.
         window_px: side of the training patches.
         settings: views to average, size of tiles.
@@ -77,7 +77,7 @@ def evidence_by_tiles(
     tiling = tiling_of(window_px, settings)
     bands = map_tiles(
         reader,
-        lambda images: _both_maps(method, torch.from_numpy(images), settings).numpy(),
+        lambda images: _both_maps(model, torch.from_numpy(images), settings).numpy(),
         tile_px=tiling.tile_px,
         overlap_px=tiling.overlap_px,
         align_px=tiling.align_px,
@@ -125,12 +125,12 @@ def _with_scores(both: Float[Tensor, "twice_classes height width"], window_px: i
 
 @torch.inference_mode()
 def _both_maps(
-    method: Method, images: Float[Tensor, "batch 3 height width"], settings: InferenceSettings
+    model: TissueModel, images: Float[Tensor, "batch 3 height width"], settings: InferenceSettings
 ) -> Float[Tensor, "batch twice_classes height width"]:
     """Return class maps and, behind them, score maps at the images' own resolution, on the CPU."""
-    device = next(method.parameters()).device
+    device = next(model.parameters()).device
     padded = _padded(images.to(device), COARSEST_STRIDE_PX)
-    output = averaged_class_maps(method, padded, settings.views)
+    output = averaged_class_maps(model, padded, settings.views)
     both = [
         interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)
         for maps in (output.maps, output.score_maps)

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from histoproto.cams.gate import sensitive_thresholds
-from histoproto.contracts import Method
+from histoproto.contracts import TissueModel
 from histoproto.errors import RunError
 from histoproto.inference.settings import InferenceSettings
 from histoproto.inference.views import averaged_class_maps
@@ -67,20 +67,20 @@ class Gate:
 
 
 @torch.no_grad()
-def fit_gate(method: Method, patches: Iterable[LabelledImage], settings: InferenceSettings) -> Gate:
+def fit_gate(model: TissueModel, patches: Iterable[LabelledImage], settings: InferenceSettings) -> Gate:
     """Choose thresholds on labelled patches; no mask is looked at.
 
     Args:
-        method: trained, in evaluation mode.
+        model: trained, in evaluation mode.
         patches: labelled patches that were not trained on, all of one size.
         settings: views to average, as at prediction.
     """
-    device = next(method.parameters()).device
+    device = next(model.parameters()).device
     scores, labels, side = [], [], 0
     remaining = iter(patches)
     while group := list(islice(remaining, AT_ONCE)):
         images = torch.stack([patch.image for patch in group]).to(device).float() / 255
-        scores.append(averaged_class_maps(method, images, settings.views).scores.cpu())
+        scores.append(averaged_class_maps(model, images, settings.views).scores.cpu())
         labels += [patch.labels for patch in group]
         side = max(images.shape[-2:])
     thresholds = sensitive_thresholds(torch.cat(scores), torch.stack(labels), SENSITIVITY)

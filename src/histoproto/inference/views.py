@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from histoproto.contracts import ClassMaps, Method
+from histoproto.contracts import ClassMaps, TissueModel
 from histoproto.inference.settings import Views
 
 RELEASED_MEAN = torch.tensor([0.70623304, 0.47791372, 0.66791496])
@@ -17,8 +17,8 @@ View = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 """How to change an image, and how to change a map back."""
 
 
-def averaged_class_maps(method: Method, images: Float[Tensor, "batch 3 height width"], views: Views) -> ClassMaps:
-    """Return the mean of a method's maps over the views, each turned back first.
+def averaged_class_maps(model: TissueModel, images: Float[Tensor, "batch 3 height width"], views: Views) -> ClassMaps:
+    """Return the mean of a model's maps over the views, each turned back first.
 
     Views of one shape go through the network together.
     """
@@ -27,7 +27,7 @@ def averaged_class_maps(method: Method, images: Float[Tensor, "batch 3 height wi
     maps: list[Tensor] = []
     score_maps: list[Tensor] = []
     for group in _runs_of_one_shape(changed):
-        output = method.class_maps(torch.cat(group))
+        output = model.class_maps(torch.cat(group))
         maps += torch.split(output.maps.float(), len(images))
         score_maps += torch.split(output.score_maps.float(), len(images))
     backs = [back for _, back in changes]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from histoproto.sweeps.steps import Job
 from histoproto.training.interruption import Interruption
 
-PRELOADED = ["histoproto.wiring", "histoproto.training.loop"]
+PRELOADED = ["histoproto.wiring.methods", "histoproto.training.loop"]
 """Imported once, in the process that the others are forked from: torch and its friends cost seconds each time."""
 LOOK_EVERY_S = 0.5
 INTERRUPTED = 130

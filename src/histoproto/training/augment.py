@@ -5,7 +5,7 @@ process or the worker that holds it.
 """
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64, Num
 from torch import Tensor
 
 from histoproto.training.seeds import derive_seed, uniform_draws
@@ -21,33 +21,44 @@ DRAWS = 9
 """Random numbers per patch: mirror left-right, mirror up-down, transpose, three scales, three offsets."""
 
 
-def augment(
-    images: Float[Tensor, "batch 3 height width"],
-    indices: Int64[Tensor, " batch"],
-    settings: AugmentSettings,
-    *,
-    seed: int,
-    epoch: int,
+def draw(indices: Int64[Tensor, " batch"], seed: int, epoch: int) -> Float[Tensor, "batch draws"]:
+    """Return the random numbers that vary each patch, in [0, 1).
+
+    Args:
+        indices: index of each patch in its data set.
+        seed: seed of the augmentation.
+        epoch: epoch from 0; every epoch varies a patch anew.
+    """
+    return uniform_draws(derive_seed(seed, epoch), indices, DRAWS)
+
+
+def vary(
+    images: Float[Tensor, "batch 3 height width"], draws: Float[Tensor, "batch draws"], settings: AugmentSettings
 ) -> Float[Tensor, "batch 3 height width"]:
     """Return the varied patches, in [0, 1].
 
     Args:
         images: RGB in [0, 1].
-        indices: index of each patch in its data set.
+        draws: what ``draw`` returned.
         settings: what to vary and how much.
-        seed: seed of the run.
-        epoch: epoch from 0; every epoch varies a patch anew.
     """
-    draws = uniform_draws(derive_seed(seed, epoch), indices, DRAWS).to(images.device)
-    if settings.flips:
-        images = flip(images, draws[:, :3] < 0.5)
+    images = turn(images, draws, settings)
     if settings.stain_sigma or settings.stain_bias:
         spread = 2 * draws[:, 3:] - 1
         images = vary_stain(images, 1 + settings.stain_sigma * spread[:, :3], settings.stain_bias * spread[:, 3:])
     return images
 
 
-def flip(images: Float[Tensor, "batch 3 height width"], choice: Tensor) -> Tensor:
+def turn(
+    images: Num[Tensor, "batch channels height width"], draws: Float[Tensor, "batch draws"], settings: AugmentSettings
+) -> Num[Tensor, "batch channels height width"]:
+    """Return images, or masks of the same patches, turned and mirrored as ``vary`` does it."""
+    return flip(images, draws[:, :3] < 0.5) if settings.flips else images
+
+
+def flip(
+    images: Num[Tensor, "batch channels height width"], choice: Bool[Tensor, "batch 3"]
+) -> Num[Tensor, "batch channels height width"]:
     """Mirror left-right, mirror up-down and transpose, each where ``choice`` ``(batch, 3)`` is true.
 
     The eight combinations are the eight symmetries of the square. A patch that is no square is not transposed.

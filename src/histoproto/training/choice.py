@@ -1,4 +1,4 @@
-"""How good the method is after an epoch, and whether that is the best so far."""
+"""How good the model is after an epoch, and whether that is the best so far."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch.utils.data import Dataset
 
-from histoproto.contracts import Method
+from histoproto.contracts import TissueModel
 from histoproto.errors import ConfigError, TrainingError
 from histoproto.training.batches import Collate, as_images, length, read_batches
 from histoproto.training.processes import gather
@@ -18,18 +18,18 @@ from histoproto.training.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges a method by held-out labels and, if asked to, by validation masks.
+    """Judges a model by held-out labels and, if asked to, by validation masks.
 
     Raises:
         ConfigError: if the best epoch is to be chosen by what was not given.
     """
 
     fabric: Fabric
-    method: Method
+    model: TissueModel
     settings: TrainSettings
     holdout_data: Dataset[Any] | None
     collate: Collate
-    evaluate_masks: Callable[[Method], float] | None
+    evaluate_masks: Callable[[TissueModel], float] | None
 
     def __post_init__(self) -> None:
         """Check that the figure that chooses can be had."""
@@ -49,21 +49,21 @@ class Judge:
     def figures(self) -> dict[str, float]:
         """Return ``holdout_loss`` and ``validation_masks``, as far as they can be had and are wanted.
 
-        The method is in evaluation mode meanwhile, and then in the mode it was in.
+        The model is in evaluation mode meanwhile, and then in the mode it was in.
 
         Raises:
             TrainingError: if one of them is no finite number.
         """
         figures: dict[str, float] = {}
-        trained = self.method.training
-        self.method.eval()
+        trained = self.model.training
+        self.model.eval()
         with torch.no_grad():
             if self.holdout_data is not None:
                 figures["holdout_loss"] = self._holdout_loss(self.holdout_data)
             if self.settings.choose_by == "validation-masks" and self.evaluate_masks is not None:
-                mine = self.evaluate_masks(self.method) if self.fabric.is_global_zero else 0.0
+                mine = self.evaluate_masks(self.model) if self.fabric.is_global_zero else 0.0
                 figures["validation_masks"] = gather(self.fabric, mine)[0]
-        self.method.train(trained)
+        self.model.train(trained)
         for name, value in figures.items():
             if not math.isfinite(value):
                 raise TrainingError(f"{name} is {value} after the epoch; train again with a lower learning rate")
@@ -90,7 +90,7 @@ class Judge:
         total, count = 0.0, 0
         for batch in read_batches(data, self.collate, batches, self.settings.workers):
             with self.fabric.autocast():
-                scores = self.method.class_maps(as_images(self.fabric.to_device(batch.images))).scores.float()
+                scores = self.model.class_maps(as_images(self.fabric.to_device(batch.images))).scores.float()
             labels = self.fabric.to_device(batch.labels)
             losses = torch.nn.functional.binary_cross_entropy_with_logits(scores, labels, reduction="none")
             total, count = total + losses.sum().item(), count + losses.numel()

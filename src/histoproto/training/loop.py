@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from histoproto.contracts import Method
+from histoproto.contracts import TissueModel
 from histoproto.errors import RunError, TrainingError
 from histoproto.frozen import Averaged
 from histoproto.runs import RunFolder
-from histoproto.training.augment import augment as vary
-from histoproto.training.batches import Collate, LabelledBatch, Redrawn, as_images, length, read_batches
+from histoproto.training.batches import Collate, LabelledBatch, Redrawn, length, read_batches
 from histoproto.training.checkpoint import (
     AVERAGE_FILE,
     TrainState,
@@ -38,15 +37,13 @@ from histoproto.training.choice import Judge
 from histoproto.training.interruption import Interruption
 from histoproto.training.journal import Journal
 from histoproto.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer, set_lr
+from histoproto.training.preparing import Prepare
 from histoproto.training.processes import agree, gather, processes
 from histoproto.training.sampler import BatchPlan
 from histoproto.training.schedule import lr_factor
-from histoproto.training.seeds import derive_seed
-from histoproto.training.settings import AugmentSettings, TrainSettings
+from histoproto.training.seeds import METHOD, ORDER, derive_seed
+from histoproto.training.settings import TrainSettings
 from histoproto.training.terms import TermSums, means, merged
-
-ORDER, AUGMENT, METHOD = range(3)
-"""Streams of random numbers that must not depend on each other: order of the patches, augmentation, dropout."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +61,14 @@ class FitResult:
 
 
 class _TrainingStep(nn.Module):
-    """A method's training step as a forward pass, which is what DDP and autocast wrap."""
+    """A model's training step as a forward pass, which is what DDP and autocast wrap."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, model: TissueModel) -> None:
         super().__init__()
-        self.method = method
+        self.model = model
 
-    def forward(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        output = self.method.training_step(images, labels, step)
+    def forward(self, inputs: tuple[Tensor, ...], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        output = self.model.training_step(*inputs, step)
         return output.loss, output.terms
 
 
@@ -80,54 +77,54 @@ class _Training:
     """What stays the same from the first step to the last."""
 
     fabric: Fabric
-    method: Method
-    step_module: Callable[[Tensor, Tensor, int], tuple[Tensor, dict[str, Tensor]]]
+    model: TissueModel
+    step_module: Callable[[tuple[Tensor, ...], int], tuple[Tensor, dict[str, Tensor]]]
     optimizer: Optimizer
     settings: TrainSettings
-    augment: AugmentSettings
+    prepare: Prepare
     seed: int
     total_steps: int
     judge: Judge
     run: RunFolder
     average: Averaged | None
-    """Moving average of the method, if that is what is judged and kept."""
+    """Moving average of the model, if that is what is judged and kept."""
     journal: Journal
     began: float
     """When a single sitting would have begun, on the monotonic clock."""
 
 
 def fit(
-    method: Method,
+    model: TissueModel,
     training_data: Dataset[Any],
     holdout_data: Dataset[Any] | None,
     *,
     settings: TrainSettings,
-    augment: AugmentSettings,
+    prepare: Prepare,
     run: RunFolder,
     seed: int,
     collate: Collate,
     resume: bool = False,
-    evaluate_masks: Callable[[Method], float] | None = None,
+    evaluate_masks: Callable[[TissueModel], float] | None = None,
     weights: Sequence[float] | None = None,
 ) -> FitResult:
-    """Train a method and leave ``checkpoints/last``, ``checkpoints/best``, ``metrics.csv`` and ``tb/`` in a run.
+    """Train a model and leave ``checkpoints/last``, ``checkpoints/best``, ``metrics.csv`` and ``tb/`` in a run.
 
     A run that was killed and resumed gives bitwise the same checkpoints as one in a single sitting. Under
     ``torchrun`` every process calls this; only the first one writes.
 
     Args:
-        method: what is trained; it is moved to the device.
+        model: what is trained; it is moved to the device.
         training_data: labelled patches of one size, with a length.
         holdout_data: labelled patches of one size that judge each epoch, with a length; may be None if the best
             epoch is not chosen by them.
         settings: how long, how fast, how chosen.
-        augment: how training patches are varied.
+        prepare: turns a batch into what the model's ``training_step`` takes, augmented (`preparing`).
         run: where everything goes; the caller holds its lock.
-        seed: seed of order, augmentation and the method's own randomness.
+        seed: seed of order, augmentation and the model's own randomness.
         collate: makes a `LabelledBatch` of the data set's items.
         resume: go on from ``checkpoints/last``, or from the start if the run was killed before its first save.
         evaluate_masks: figure over the validation masks, higher is better; called in the first process, with
-            the method in evaluation mode and without gradient.
+            the model in evaluation mode and without gradient.
         weights: how often each training patch is drawn, relative to the others; None draws each once an epoch.
 
     Returns:
@@ -148,31 +145,33 @@ def fit(
             rank=fabric.global_rank,
             weights=None if weights is None else tuple(weights),
         )
-        average = Averaged(method, settings.average, average_buffers=True) if settings.average else None
-        judged = average.network if average else method
-        judge = Judge(fabric, cast(Method, judged), settings, holdout_data, collate, evaluate_masks)
+        average = Averaged(model, settings.average, average_buffers=True) if settings.average else None
+        judged = cast(TissueModel, average.network) if average else model
+        if average:
+            model.taught_by(judged)
+        judge = Judge(fabric, judged, settings, holdout_data, collate, evaluate_masks)
         total_steps = settings.epochs * plan.steps_per_epoch
         saved, fresh = _saved(fabric, run), TrainState(seed, plan.steps_per_epoch)
         if saved:
             _check_saved(run, saved, fresh, settings, resume=resume)
         state = saved or fresh
-        optimizer = make_optimizer(method, settings)
-        step_module, _ = fabric.setup(_TrainingStep(method), optimizer)
+        optimizer = make_optimizer(model, settings)
+        step_module, _ = fabric.setup(_TrainingStep(model), optimizer)
         if average:
             average.to(fabric.device)
         if saved:
-            load_weights(run.checkpoint("last"), method)
+            load_weights(run.checkpoint("last"), model)
             if average:
                 load_weights(run.checkpoint("last"), average.network, AVERAGE_FILE)
-            restore_optimizer(method, optimizer, load_optimizer_tensors(run.checkpoint("last")))
+            restore_optimizer(model, optimizer, load_optimizer_tensors(run.checkpoint("last")))
         batches = read_batches(Redrawn(training_data), collate, plan.batches(state.step, total_steps), settings.workers)
         training = _Training(
             fabric=fabric,
-            method=method,
+            model=model,
             step_module=step_module,
             optimizer=optimizer,
             settings=settings,
-            augment=augment,
+            prepare=prepare,
             seed=seed,
             total_steps=total_steps,
             judge=judge,
@@ -213,12 +212,12 @@ def _train(
     journal.epochs(state.history)
     if state.step == 0:
         _save_last(training, state, sums)  # a full disk shows now, and a run killed at once can be resumed
-    training.method.train()
+    training.model.train()
     for batch in batches:
         lr = _set_lr(training, state.step)
         torch.manual_seed(derive_seed(training.seed, METHOD, state.step, fabric.global_rank))
-        images = _prepared(training, batch, state.epochs_done)
-        loss, terms = training.step_module(images, fabric.to_device(batch.labels), state.step)
+        inputs = training.prepare(batch, fabric.to_device, state.epochs_done)
+        loss, terms = training.step_module(inputs, state.step)
         finite = sum(terms.values(), loss.detach()).isfinite()
         not_finite, interrupted = agree(fabric, not finite.item(), interruption.asked)
         if not_finite:
@@ -244,9 +243,9 @@ def _train(
 
 def _follow(training: _Training, step: int) -> None:
     """Let all moving averages follow the weights that a step has changed."""
-    training.method.after_step(step)
+    training.model.after_step(step)
     if training.average is not None:
-        training.average.follow(training.method, step)
+        training.average.follow(training.model, step)
 
 
 def _saved(fabric: Fabric, run: RunFolder) -> TrainState | None:
@@ -297,14 +296,6 @@ def _set_lr(training: _Training, step: int) -> float:
     return lr
 
 
-def _prepared(training: _Training, batch: LabelledBatch, epoch: int) -> Tensor:
-    """Return the batch's images on the device, varied, in the memory layout that convolutions like best."""
-    images = as_images(training.fabric.to_device(batch.images))
-    seed = derive_seed(training.seed, AUGMENT)
-    images = vary(images, batch.indices, training.augment, seed=seed, epoch=epoch)
-    return images.contiguous(memory_format=torch.channels_last)
-
-
 def _not_finite(
     training: _Training, state: TrainState, batch: LabelledBatch, terms: dict[str, Tensor]
 ) -> TrainingError:
@@ -351,13 +342,13 @@ def _save_last(training: _Training, state: TrainState, sums: TermSums) -> None:
     state.sums = merged(gather(training.fabric, sums.read()))
     state.seconds = time.monotonic() - training.began
     if training.fabric.is_global_zero:
-        tensors = optimizer_tensors(training.method, training.optimizer)
+        tensors = optimizer_tensors(training.model, training.optimizer)
         average = training.average.network if training.average else None
-        save_checkpoint(training.run.checkpoint("last"), training.method, state, tensors, average)
+        save_checkpoint(training.run.checkpoint("last"), training.model, state, tensors, average)
 
 
 def _save_best(training: _Training, state: TrainState) -> None:
     """Save what the judge has seen."""
     state.seconds = time.monotonic() - training.began
     if training.fabric.is_global_zero:
-        save_checkpoint(training.run.checkpoint("best"), training.judge.method, state)
+        save_checkpoint(training.run.checkpoint("best"), training.judge.model, state)

@@ -8,6 +8,9 @@ from torch.optim import AdamW, Optimizer
 from histoproto.errors import RunError
 from histoproto.training.settings import TrainSettings
 
+FEATURES = ("backbone.", "network.encoder.")
+"""Where methods and segmenters keep what may have been trained before."""
+
 
 def make_optimizer(method: nn.Module, settings: TrainSettings) -> AdamW:
     """Return AdamW with one group for each combination of learning rate and weight decay.
@@ -19,7 +22,7 @@ def make_optimizer(method: nn.Module, settings: TrainSettings) -> AdamW:
     for name, parameter in method.named_parameters():
         if not parameter.requires_grad:
             continue
-        factor = settings.backbone_lr_factor if name.startswith("backbone.") else 1.0
+        factor = settings.backbone_lr_factor if name.startswith(FEATURES) else 1.0
         exempt = parameter.ndim <= 1 or parameter.numel() == 1
         decay = settings.weight_decay if settings.decay_everything or not exempt else 0.0
         groups.setdefault((factor, decay), []).append(parameter)

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+ORDER, AUGMENT, METHOD = range(3)
+"""Streams of random numbers that must not depend on each other: order of the patches, augmentation, dropout."""
+
 
 def derive_seed(*parts: int) -> int:
     """Return a seed in [0, 2^63) that depends on every part and on their order."""

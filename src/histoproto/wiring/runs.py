@@ -1,0 +1,106 @@
+"""A trained run, loaded from its folder."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from histoproto.contracts import Method, MethodSettings, Parts, Prototypes, TissueModel
+from histoproto.errors import RunError
+from histoproto.inference.settings import Refine
+from histoproto.presets.changes import read_settings
+from histoproto.presets.settings import BackboneSettings, EncoderSettings, RunSettings
+from histoproto.prototypes.grouping import counts_per_class
+from histoproto.runs import RunFolder
+from histoproto.taxonomy import Taxonomy
+from histoproto.wiring.parts import assemble, pyramid
+
+TRAINING_ONLY = ("encoder.", "teacher.", "memory.")
+"""Parts of a method that a trained run is loaded without."""
+
+
+class Run(NamedTuple):
+    """A trained run, ready to look at images."""
+
+    folder: RunFolder
+    settings: RunSettings
+    taxonomy: Taxonomy
+    study: Path
+    model: TissueModel
+
+    @property
+    def method(self) -> Method:
+        """The model of a run of the first stage.
+
+        Raises:
+            RunError: if it is a segmenter, which has no prototypes.
+        """
+        if not isinstance(self.model, Method):
+            raise RunError(
+                f"{self.folder.path} is a segmenter, which has no prototypes; take the run that made its pseudo masks"
+            )
+        return self.model
+
+    def refined(self, refine: Refine | None) -> "Run":
+        """Return the run with another refiner of its masks; None leaves it as it is set."""
+        if refine is None:
+            return self
+        inference = replace(self.settings.inference, refine=refine)
+        return self._replace(settings=replace(self.settings, inference=inference))
+
+
+def load_run(path: Path, checkpoint: str = "best") -> Run:
+    """Rebuild a trained method from its run folder, without what served its training alone.
+
+    Args:
+        path: the run folder.
+        checkpoint: ``best`` or ``last``.
+
+    Raises:
+        RunError: if the folder is no run, or the checkpoint is absent or of another taxonomy.
+    """
+    folder = RunFolder(path)
+    config = folder.read_config()
+    settings = read_settings(config, folder.config_file)
+    taxonomy = Taxonomy.from_dict(config["taxonomy"])
+    file = folder.checkpoint(checkpoint) / "model.safetensors"
+    if not file.is_file():
+        raise RunError(
+            f"{path} has no {checkpoint} checkpoint; finish its training with: histoproto train --resume {path}"
+        )
+    tensors = {name: tensor for name, tensor in load_file(file).items() if not name.startswith(TRAINING_ONLY)}
+    backbone, _ = pyramid(_as_in_checkpoint(settings.backbone))
+    parts = Parts(backbone, len(taxonomy), prototypes=_trained_prototypes(settings.model, tensors, len(taxonomy)))
+    method = assemble(replace(settings, encoder=EncoderSettings("none"), teacher=None), parts)
+    _fill(method, tensors, file, taxonomy)
+    return Run(folder, settings, taxonomy, Path(config["study"]), method.eval())
+
+
+def _as_in_checkpoint(backbone: BackboneSettings) -> BackboneSettings:
+    """Return the backbone without its pretrained weights, unless it is frozen: then no checkpoint holds them."""
+    return backbone if backbone.frozen else replace(backbone, weights=None)
+
+
+def _trained_prototypes(model: MethodSettings, tensors: Mapping[str, Tensor], classes: int) -> Prototypes | None:
+    """Return the checkpoint's prototypes, so that the method takes their number and length from them."""
+    if "prototypes" not in tensors:
+        return None
+    return Prototypes(tensors["prototypes"], counts_per_class(model.prototypes_per_class, classes))
+
+
+def _fill(method: Method, tensors: Mapping[str, Tensor], file: Path, taxonomy: Taxonomy) -> None:
+    own = method.state_dict()
+    odd = sorted(name for name in own.keys() | tensors.keys() if _shape(own.get(name)) != _shape(tensors.get(name)))
+    if odd:
+        raise RunError(
+            f"{file} does not fit {taxonomy.name} with {len(taxonomy)} classes: {odd[0]} and {len(odd) - 1} other "
+            "tensors differ; was the checkpoint copied from another run?"
+        )
+    method.load_state_dict(tensors)
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
