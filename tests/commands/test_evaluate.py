@@ -44,7 +44,10 @@ def test_everything_a_table_needs_is_written(evaluated):
     assert metrics["uncertainty"]["number"] >= 1
     assert metrics["variants"]["one-view"]["predicted"]["ignored"]["miou"] is not None
     assert {"ap", "f1", "ece", "brier", "threshold"} <= set(metrics["classification"]["per_class"]["TUM"])
-    for name in ("images.csv", "groups.csv", "presence.csv", "counts.parquet"):
+    everything = metrics["confidence"][0]
+    assert everything["keep"] == everything["kept"] == 1.0
+    assert set(everything["per_class"]) == set(metrics["classes"])
+    for name in ("images.csv", "groups.csv", "presence.csv", "confidence.csv", "counts.parquet"):
         assert (evaluated / "eval" / name).is_file()
 
 
@@ -54,6 +57,7 @@ def test_masks_of_another_program_enter_the_same_table(command, masks, study, tm
     figures = metrics_of(run)["results"]["oracle"]["ignored"]
     assert 0.4 < figures["miou"] < 1
     assert figures["images"] == 6
+    assert "confidence" not in metrics_of(run)
     assert "TPRO" in (run / "config.yaml").read_text()
     assert command("report", run) == 0
     assert (run / "report.html").stat().st_size > 10_000

@@ -24,7 +24,7 @@ def rows():
 
 def test_every_class_is_cut_at_its_own_quantile():
     assert tuple(rows()) == SHARES
-    for keep, precision in {1.0: 0.6, 0.8: 6 / 8, 0.6: 1.0, 0.1: 1.0}.items():
+    for keep, precision in {1.0: 0.6, 0.9: 6 / 9, 0.8: 6 / 8, 0.6: 1.0, 0.5: 1.0}.items():
         found = rows()[keep]["per_class"]["A"]
         assert found["kept"] == keep
         assert found["precision"] == pytest.approx(precision)

@@ -13,7 +13,7 @@ from PIL import Image
 from histoproto.contracts import ClassMaps, Method
 from histoproto.data.manifest import PatchRecord
 from histoproto.evaluation.figures import all_figures
-from histoproto.evaluation.of_method import evaluate_method, variants_of
+from histoproto.evaluation.of_method import HONEST, evaluate_method, variants_of
 from histoproto.evaluation.split_counts import MAIN, ONE_VIEW
 from histoproto.inference.gate import Gate
 from histoproto.inference.settings import InferenceSettings
@@ -159,6 +159,15 @@ def test_an_oracle_is_never_told_to_the_predicted_gate():
     found = all_figures(evaluated([(photograph, truth)], Gate((0.0,) * 3, 4)).counts, TAXONOMY.classes)["results"]
     assert found["predicted"]["ignored"]["miou"] == found["none"]["ignored"]["miou"] == 0.0
     assert found["oracle"]["ignored"]["miou"] == 1.0
+
+
+@settings(max_examples=10, deadline=None)
+@given(images=splits())
+def test_pixels_counted_by_confidence_are_those_of_the_leading_rule(images):
+    found = evaluated(images, Gate((-20.3, 0.3, 15.3), 4))
+    confusion = found.counts.counts[HONEST].pooled().confusion[:-1, :-1]
+    assert found.confidence.right.sum(1).tolist() == confusion.diagonal().tolist()
+    assert found.confidence.pixels.sum(1).tolist() == confusion.sum(0).tolist()
 
 
 def test_presence_is_the_strongest_score_of_each_image_and_the_truth_of_its_mask():

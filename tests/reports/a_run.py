@@ -9,8 +9,10 @@ import torch
 import yaml
 from PIL import Image
 
+from histoproto.evaluation.coverage import coverage_curve
 from histoproto.masks import write_mask
 from histoproto.metrics.counts import BACKGROUND_RULES, PixelCounts, count_image
+from histoproto.metrics.coverage import ConfidenceCounts, count_confidence
 from histoproto.metrics.summary import means, measures, plain, summary
 from histoproto.taxonomy import BCSS_WSSS, IGNORE
 
@@ -25,7 +27,7 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
     random = np.random.default_rng(7)
     write_training(folder, taxonomy)
     counts = {(gate, rule): [] for gate in GATES for rule in BACKGROUND_RULES}
-    rows = []
+    confidence, rows = ConfidenceCounts.nothing(len(taxonomy)), []
     for index in range(images):
         truth = truths[index] if truths else blotches(random, size, len(taxonomy) + 1)
         picture = photographs[index] if photographs else paint(random, truth, taxonomy)
@@ -51,7 +53,9 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
         Image.fromarray(picture).save(files["image"])
         write_mask(files["truth"], truth, taxonomy)
         write_mask(folder / files["prediction"], shown, taxonomy)
-        Image.fromarray(np.where(shown == truth, 220, 90).astype(np.uint8)).save(folder / files["confidence"])
+        sure = np.where(shown == truth, 220, 90).astype(np.uint8)
+        Image.fromarray(sure).save(folder / files["confidence"])
+        confidence += count_confidence(*(torch.tensor(part) for part in (shown, sure / 255, truth)), len(taxonomy))
         group = f"slide_{index % GROUPS}"
         rows.append({"name": name, **files, "group": group, "miou": "" if np.isnan(miou) else miou})
     write_rows(folder / "eval" / "images.csv", rows)
@@ -78,6 +82,7 @@ def write_run(folder, taxonomy=BCSS_WSSS, images=6, size=32, photographs=None, t
             },
             "uncertainty": {"level": 0.95, "draws": 2000, "resampled": "groups (slides or patients)", "number": GROUPS},
             "classification": judged(taxonomy),
+            "confidence": coverage_curve(confidence, taxonomy.classes),
         },
     )
     write_prototypes(folder, taxonomy, rows)
@@ -124,7 +129,7 @@ def make_foreign(folder, gate="unknown", missing=()):
     metrics = json.loads((folder / "eval" / "metrics.json").read_text())
     metrics["results"] = {gate: metrics["results"]["predicted"]}
     metrics |= {"variants": {}, "missing": list(missing), "seed": None, "gate": {"rule": "as their makers state it"}}
-    del metrics["classification"]
+    del metrics["classification"], metrics["confidence"]
     write_json(folder / "eval" / "metrics.json", metrics)
     with (folder / "eval" / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -83,7 +83,7 @@ def test_the_page_needs_no_network(html):
 
 
 def test_every_section_has_its_pictures(html):
-    assert html.count("<svg ") == 6  # loss, three terms, confusion matrix, reliability
+    assert html.count("<svg ") == 7  # loss, three terms, confusion matrix, reliability, coverage
     examples, prototypes, slides = 6 * 5, 4 * 2 * 2, 1
     assert html.count('<img src="data:image/') == examples + prototypes + slides
     assert 'class="lost"' not in html
@@ -228,6 +228,41 @@ def test_the_gate_is_judged_by_its_calibration(html):
     assert "TUM 0.930 0.880 0.070 0.110 0.269 4" in text  # 1 / (1 + e) = 0.269
     assert "Mean 0.870 0.880 0.071 0.110" in text
     assert {"11", "13"} <= set(re.findall(r">(\d+)</text>", html))
+
+
+def test_the_page_says_what_confidence_is_worth_and_how_to_use_it(run, html):
+    text = text_of(html)
+    rows = {row["keep"]: row for row in read_run(run).evaluation["confidence"]}
+    everything, sure = (f"{100 * rows[keep]['precision']:.1f} %" for keep in (1.0, 0.8))
+    assert f"{everything} of the pixels have the right tissue; of the surest 80 % of each class, {sure} have." in text
+    assert f"histoproto segment {run} --keep 0.8" in text
+    cells = [rows[1.0]["precision"], *(own["precision"] for own in rows[1.0]["per_class"].values())]
+    assert " ".join(["100 %", *(f"{cell:.3f}" for cell in cells)]) in text
+    assert "usually better than this" in text
+
+
+def test_a_class_that_is_never_predicted_is_named_and_not_drawn(copy_of_run):
+    evaluation = read_run(copy_of_run).evaluation
+    for row in evaluation["confidence"]:
+        row["per_class"]["NEC"] = {"threshold": None, "kept": None, "precision": None}
+    write_json(copy_of_run / "eval" / "metrics.json", evaluation)
+    assert re.search(r"100 % [\d. ]+ n/a 90 %", text_of(render(read_run(copy_of_run))))
+
+
+def test_an_evaluation_without_confidence_says_nothing_about_it(copy_of_run):
+    evaluation = read_run(copy_of_run).evaluation
+    del evaluation["confidence"]
+    write_json(copy_of_run / "eval" / "metrics.json", evaluation)
+    text = text_of(render(read_run(copy_of_run)))
+    assert "What confidence is worth" not in text
+    assert "--keep" not in text
+
+
+def test_a_segmenter_is_not_told_to_train_a_segmenter(copy_of_run):
+    (copy_of_run / "eval" / "prototypes.json").unlink()
+    text = text_of(render(read_run(copy_of_run)))
+    assert "What confidence is worth" in text
+    assert "histoproto segment" not in text
 
 
 def test_slides_are_listed_worst_first_in_a_box_of_their_own(run, html):

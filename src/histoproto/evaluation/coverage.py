@@ -11,8 +11,8 @@ from histoproto.cams.confidence import class_thresholds
 from histoproto.metrics.coverage import LEVELS, ConfidenceCounts
 from histoproto.metrics.summary import plain
 
-SHARES = tuple(step / 10 for step in range(10, 0, -1))
-"""Of the pixels of each class that are kept, all of them first."""
+SHARES = tuple(step / 20 for step in range(20, 9, -1))
+"""Of the pixels of each class that are kept: from all of them down to half."""
 
 
 def coverage_curve(counts: ConfidenceCounts, classes: Sequence[str]) -> list[dict[str, Any]]:

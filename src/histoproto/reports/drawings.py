@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from histoproto.atomic import replacing, write_text
+from histoproto.taxonomy import Colour
 
 TEXT, RULE, FIRST, SECOND = "#1c2328", "#d9dee2", "#2b6cb0", "#c05f12"
 """What is drawn with: the page's colours in daylight."""
 PAGE_COLOURS = {TEXT: "currentColor", RULE: "var(--rule)", FIRST: "var(--accent)", SECOND: "var(--second)"}
 """What the page puts in their place, so that drawings follow it into the dark."""
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+"""Of light of the three primaries of sRGB."""
+LUMINANCE_RANGE = (0.13, 0.295)
+"""Colours in it have a contrast of at least 3 (WCAG 2) to the page in daylight and in the dark."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -76,3 +84,25 @@ class Drawing:
         with mpl.rc_context(STYLE):
             self.figure.savefig(buffer, format="svg", transparent=transparent, metadata=NOTHING)
         return buffer.getvalue()
+
+
+def legible(colour: Colour) -> str:
+    """Return a colour of its hue that can be seen as a line on a white and on a dark page, as ``#rrggbb``."""
+    light = _linear(np.array(colour) / 255)
+    luminance = float(light @ LUMINANCE)
+    low, high = LUMINANCE_RANGE
+    if luminance > high:
+        light = light * high / luminance
+    elif luminance < low:
+        light = light + (1 - light) * (low - luminance) / (1 - luminance)
+    return "#" + "".join(f"{round(255 * value):02x}" for value in _encoded(light))
+
+
+def _linear(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return light from sRGB values 0..1."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def _encoded(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sRGB values 0..1 from light."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

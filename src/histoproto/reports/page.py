@@ -9,6 +9,7 @@ from histoproto.reports import boundary, figures, pictures, wording
 from histoproto.reports.boxes import FEWEST_FOR_A_BOX, seed_boxes
 from histoproto.reports.calibration import reliability_curve
 from histoproto.reports.comparison import Comparison, caution
+from histoproto.reports.coverage import EXAMPLE, coverage_curve, coverage_rows, coverage_words
 from histoproto.reports.drawings import Drawing
 from histoproto.reports.lead import GATES, VARIANTS, Lead, Words, lead_of, resampled
 from histoproto.reports.picture_rows import (
@@ -74,6 +75,8 @@ def compose(contents: RunContents, comparison: Comparison | None = None, publish
     confusion = _confusion(contents, lead)
     bins = contents.evaluation.get("classification", {}).get("reliability", [])
     reliability = [reliability_curve(bins)] if bins else []
+    confidence = contents.evaluation.get("confidence", [])
+    coverage = [coverage_curve(confidence, contents.taxonomy)] if coverage_words(confidence) else []
     boxes = [seed_boxes(comparison.told["arms"])] if comparison else []
     examples = example_rows(contents)
     patches = compared_rows(comparison) if comparison else []
@@ -87,6 +90,7 @@ def compose(contents: RunContents, comparison: Comparison | None = None, publish
             confusion=confusion,
             curves=curves,
             reliability=reliability,
+            coverage=coverage,
             examples=examples,
             confidence_scale=pictures.scale(pictures.CONFIDENCE_COLOURS),
             activation_scale=pictures.scale(pictures.ACTIVATION_COLOURS),
@@ -110,7 +114,7 @@ def compose(contents: RunContents, comparison: Comparison | None = None, publish
     tables = tables_of(contents)
     tables += tables_of_comparison(comparison) if comparison else []
     tables += [table_of_published(published, our_rows(contents))] if published else []
-    return Report(html, [*confusion, *reliability, *curves, *boxes, *sheets], tables)
+    return Report(html, [*confusion, *reliability, *coverage, *curves, *boxes, *sheets], tables)
 
 
 def _environment() -> Environment:
@@ -155,6 +159,7 @@ def _of_figures(contents: RunContents, lead: Lead) -> dict[str, Any]:
     evaluation = contents.evaluation
     classification = evaluation.get("classification", {})
     missing = evaluation.get("missing", [])
+    confidence = evaluation.get("confidence", [])
     return {
         "evaluation": evaluation,
         "lead": lead,
@@ -167,6 +172,9 @@ def _of_figures(contents: RunContents, lead: Lead) -> dict[str, Any]:
         "classification": classification.get("per_class", {}),
         "classification_mean": classification.get("mean", {}),
         "label_columns": LABEL_COLUMNS,
+        "coverage_words": coverage_words(confidence),
+        "coverage_rows": coverage_rows(confidence),
+        "keep": EXAMPLE,
         "groups": contents.worst_first[:MOST_GROUPS],
         "groups_all": len(contents.groups),
         "groups_words": resampled(contents, len(contents.groups)) or f"{len(contents.groups):,} slides or patients",

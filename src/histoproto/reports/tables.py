@@ -35,6 +35,7 @@ def tables_of(contents: RunContents) -> list[Table]:
         Table("figures_by_class", f"figures of each class; {lead.words}", _by_class(contents)),
         Table("labels_by_class", "which tissues an image holds: figures of the gate", _labels(judged)),
         Table("gate_reliability", "reliability curve of the gate", judged.get("reliability", [])),
+        Table("coverage_precision", "what is right among the surest pixels of each class", _coverage(contents)),
         Table("confusion_matrix", f"pixels, rows truth, columns prediction; {lead.words}", _confusion(contents)),
         Table("slides_worst_first", f"figures of each slide or patient; {lead.words}", _groups(contents)),
         Table("missing_masks", "images without a predicted mask", _missing(contents)),
@@ -136,6 +137,14 @@ def _by_class(contents: RunContents) -> list[dict[str, Any]]:
 def _labels(judged: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [{"class": name, **figures} for name, figures in judged.get("per_class", {}).items()]
     return [*rows, *([{"class": "mean", **judged["mean"]}] if judged.get("mean") else [])]
+
+
+def _coverage(contents: RunContents) -> list[dict[str, Any]]:
+    return [
+        {"keep": row["keep"], "class": name, **figures}
+        for row in contents.evaluation.get("confidence", [])
+        for name, figures in [("all", {key: row[key] for key in ("kept", "precision")}), *row["per_class"].items()]
+    ]
 
 
 def _confusion(contents: RunContents) -> list[dict[str, Any]]:
