@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from histoproto.frozen import Frozen, Pretrained, freeze
+from histoproto.frozen import Frozen, Pretrained, freeze, pretrained_tensors
 
 
 def network():
@@ -32,6 +32,14 @@ def test_gradient_passes_a_frozen_network_and_stays_out_of_its_weights(kind):
 def test_what_its_source_gives_back_is_in_no_checkpoint():
     assert not list(torch.nn.Sequential(freeze(network(), pretrained=True)).state_dict())
     assert list(torch.nn.Sequential(freeze(network(), pretrained=False)).state_dict())
+
+
+def test_tensors_of_pretrained_networks_have_the_names_that_a_frozen_one_gives_them():
+    given = torch.nn.Sequential(torch.nn.Linear(2, 2), freeze(network(), pretrained=True))
+    held = torch.nn.Sequential(torch.nn.Linear(2, 2), freeze(network(), pretrained=False))
+
+    assert given.state_dict().keys() | pretrained_tensors(given).keys() == held.state_dict().keys()
+    assert pretrained_tensors(held) == {}
 
 
 def test_a_pretrained_network_follows_its_holder_to_another_float_type():

@@ -96,3 +96,19 @@ class Pretrained(nn.Module):
 def freeze(network: nn.Module, *, pretrained: bool) -> Frozen | Pretrained:
     """Return a frozen network; with weights that were loaded from a source it stays out of checkpoints."""
     return Pretrained(network) if pretrained else Frozen(network)
+
+
+def pretrained_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of pretrained frozen networks inside, which no ``state_dict`` holds.
+
+    They have the names under which a ``Frozen`` at the same place holds its own.
+
+    Args:
+        network: what to look into.
+    """
+    return {
+        f"{place}.network.{name}": tensor
+        for place, module in network.named_modules()
+        if isinstance(module, Pretrained)
+        for name, tensor in module.network.state_dict().items()
+    }

@@ -72,11 +72,28 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
             f"{path} has no {checkpoint} checkpoint; finish its training with: histoproto train --resume {path}"
         )
     tensors = {name: tensor for name, tensor in load_file(file).items() if not name.startswith(TRAINING_ONLY)}
-    backbone, _ = pyramid(_as_in_checkpoint(settings.backbone))
+    model = rebuild(replace(settings, backbone=_as_in_checkpoint(settings.backbone)), taxonomy, tensors, file)
+    return Run(folder, settings, taxonomy, Path(config["study"]), model)
+
+
+def rebuild(settings: RunSettings, taxonomy: Taxonomy, tensors: Mapping[str, Tensor], file: Path) -> TissueModel:
+    """Return a trained model made of its tensors, in evaluation mode.
+
+    Args:
+        settings: of the run; pretrained weights are loaded where ``backbone`` names any.
+        taxonomy: its classes.
+        tensors: all that the model holds, apart from a pretrained frozen backbone.
+        file: where the tensors are from, for errors.
+
+    Raises:
+        RunError: if the tensors are those of another model.
+        WeightsError: if pretrained weights are missing.
+    """
+    backbone, _ = pyramid(settings.backbone)
     parts = Parts(backbone, len(taxonomy), prototypes=_trained_prototypes(settings.model, tensors, len(taxonomy)))
     method = assemble(replace(settings, encoder=EncoderSettings("none"), teacher=None), parts)
     _fill(method, tensors, file, taxonomy)
-    return Run(folder, settings, taxonomy, Path(config["study"]), method.eval())
+    return method.eval()
 
 
 def _as_in_checkpoint(backbone: BackboneSettings) -> BackboneSettings:
