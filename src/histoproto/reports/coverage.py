@@ -93,7 +93,7 @@ def coverage_words(curve: Sequence[dict[str, Any]]) -> str:
     return (
         f"{100 * everything['precision']:.1f} % of the pixels have the right tissue; of the surest {100 * EXAMPLE:g} % "
         f"of each class, {100 * some['precision']:.1f} % have."
-    )
+    ).replace(" %", "\u00a0%")
 
 
 def _cell(found: dict[str, Any], keep: float) -> Kept:
