@@ -1,7 +1,7 @@
 """Class maps averaged over views of the same image."""
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,35 +13,41 @@ from histoproto.inference.settings import Views
 RELEASED_MEAN = torch.tensor([0.70623304, 0.47791372, 0.66791496])
 """Mean of BCSS-WSSS, RGB: the released code scales images about it when it averages views."""
 
-View = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
-"""How to change an image, and how to change a map back."""
+
+class View(NamedTuple):
+    """One way of looking at an image."""
+
+    change: Callable[[Tensor], Tensor]
+    """Of the image."""
+    back: Callable[[Tensor], Tensor]
+    """Of a map of the changed image."""
+    lies: bool = False
+    """Whether height and width have changed places."""
 
 
 def averaged_class_maps(model: TissueModel, images: Float[Tensor, "batch 3 height width"], views: Views) -> ClassMaps:
     """Return the mean of a model's maps over the views, each turned back first.
 
-    Views of one shape go through the network together.
+    Views of one shape go through the network together: upright ones, then those that lie on their side. Shapes are not
+    compared, so that a graph made of this function serves images of any shape.
     """
-    changes = list(_views(views))
-    changed = [change(images) for change, _ in changes]
+    every = list(_views(views))
     maps: list[Tensor] = []
     score_maps: list[Tensor] = []
-    for group in _runs_of_one_shape(changed):
-        output = model.class_maps(torch.cat(group))
-        maps += torch.split(output.maps.float(), len(images))
-        score_maps += torch.split(output.score_maps.float(), len(images))
-    backs = [back for _, back in changes]
-    averages = [
-        torch.stack([back(view) for view, back in zip(views_of_maps, backs, strict=True)]).mean(0)
-        for views_of_maps in (maps, score_maps)
-    ]
-    return ClassMaps(*averages)
+    for lies in (False, True):
+        group = [view for view in every if view.lies == lies]
+        if not group:
+            continue
+        output = model.class_maps(torch.cat([view.change(images) for view in group]))
+        maps += _turned_back(output.maps, group)
+        score_maps += _turned_back(output.score_maps, group)
+    return ClassMaps(torch.stack(maps).mean(0), torch.stack(score_maps).mean(0))
 
 
-def _runs_of_one_shape(views: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield neighbouring views of the same shape together: all of a square image, pairs of any other."""
-    for _, group in groupby(views, key=lambda view: view.shape):
-        yield list(group)
+def _turned_back(maps: Tensor, group: list[View]) -> list[Tensor]:
+    """Return the maps of each view, which lie one behind the other, in the image's own orientation."""
+    by_view = maps.float().unflatten(0, (len(group), -1)).unbind(0)
+    return [view.back(own) for view, own in zip(group, by_view, strict=True)]
 
 
 def _views(views: Views) -> Iterator[View]:
@@ -66,7 +72,7 @@ def _turned(turns: int, mirrored: bool) -> View:
         unflipped = maps.flip(-1) if mirrored else maps
         return unflipped.rot90(-turns, (-2, -1))
 
-    return change, back
+    return View(change, back, lies=turns % 2 == 1)
 
 
 def _contrasted(contrast: float, mirrored: bool) -> View:
@@ -75,4 +81,4 @@ def _contrasted(contrast: float, mirrored: bool) -> View:
         changed = mean + contrast * (images - mean)
         return changed.flip(-1) if mirrored else changed
 
-    return change, _turned(0, mirrored)[1]
+    return View(change, _turned(0, mirrored).back)
