@@ -23,7 +23,8 @@ def evaluate(
     split: str = "test",
     study: Path | None = None,
     checkpoint: str = "best",
-    refine: Literal["none", "crf"] | None = None,
+    refine: Literal["none", "crf", "affinity", "superpixels", "sam"] | None = None,
+    refine_weights: str | None = None,
     mean_over: str | None = None,
     compare: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     run: Path | None = None,
@@ -53,8 +54,11 @@ def evaluate(
         study: Another study of the same classes; needed for a folder of masks.
             [default: the one trained on]
         checkpoint: best or last.
-        refine: crf lets masks follow the photograph's edges (dense CRF); the figure without it stands below.
+        refine: Let masks follow the photograph's edges, by a dense CRF (crf), a random walk between places that look
+            alike to the model (affinity), votes in superpixels, or votes in masks of a Segment Anything network (sam);
+            the figure without it stands below.
             [default: as the run is set]
+        refine_weights: That network: a folder, or hf:org/name@revision, in transformers' format.
         mean_over: Classes to average in an extra column, for example tumour,stroma.
         compare: Evaluated runs to compare with, on the same images.
         run: Folder that receives the figures of a folder of masks; becomes a run folder for report and --compare.
@@ -83,7 +87,7 @@ def evaluate(
         }
         _refuse(options, source)
         target = source
-        metrics = evaluate_run(source, split, study, checkpoint, mean_over, refine)
+        metrics = evaluate_run(source, split, study, checkpoint, mean_over, refine, refine_weights)
     else:
         from histoproto.commands.evaluate_masks import ForeignMasks, evaluate_foreign
 
@@ -92,7 +96,7 @@ def evaluate(
                 f"{source} is no run folder; to evaluate it as a folder of masks, give --study STUDY (the true masks) "
                 "and --run RUN (where the figures go)"
             )
-        if refine is not None:
+        if refine is not None or refine_weights is not None:
             raise ConfigError(
                 f"--refine needs a run's class probabilities, but {source} holds finished masks; leave it out"
             )

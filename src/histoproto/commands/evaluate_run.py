@@ -17,7 +17,13 @@ PROTOTYPE_EXAMPLES = 4
 
 
 def evaluate_run(
-    run: Path, split: str, study: Path | None, checkpoint: str, mean_over: str | None, refine: "Refine | None"
+    run: Path,
+    split: str,
+    study: Path | None,
+    checkpoint: str,
+    mean_over: str | None,
+    refine: "Refine | None",
+    refine_weights: str | None,
 ) -> dict[str, Any]:
     """Evaluate a run, write its products, return the figures; arguments as those of the command."""
     from histoproto.commands.evaluate import class_indices, records_with_masks
@@ -31,7 +37,7 @@ def evaluate_run(
     from histoproto.inference.gate import Gate
     from histoproto.wiring.runs import load_run
 
-    trained = load_run(run, checkpoint).refined(refine)
+    trained = load_run(run, checkpoint).refined(refine, refine_weights)
     gate = Gate.from_record(trained.folder.read_record(), str(run))
     data = read_study(study or trained.study)
     classes = trained.taxonomy.classes

@@ -26,7 +26,8 @@ def masks(
     *,
     split: str = "train",
     checkpoint: str = "best",
-    refine: Literal["none", "crf"] | None = None,
+    refine: Literal["none", "crf", "affinity", "superpixels", "sam"] | None = None,
+    refine_weights: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write a pseudo mask for each patch of a split, for training a segmenter or for looking at.
@@ -41,15 +42,17 @@ def masks(
         run: Run folder of histoproto train.
         split: Split of the run's study.
         checkpoint: best or last.
-        refine: crf lets masks follow the photograph's edges (dense CRF).
+        refine: Let masks follow the photograph's edges, by a dense CRF (crf), a random walk between places that look
+            alike to the model (affinity), votes in superpixels, or votes in masks of a Segment Anything network (sam).
             [default: as the run is set]
+        refine_weights: That network: a folder, or hf:org/name@revision, in transformers' format.
         json: Print where the masks are, and how much of them each class covers, as JSON.
     """
     from histoproto.data.manifest import read_study
     from histoproto.inference.gate import Gate
     from histoproto.wiring.runs import load_run
 
-    trained = load_run(run, checkpoint).refined(refine)
+    trained = load_run(run, checkpoint).refined(refine, refine_weights)
     gate = Gate.from_record(trained.folder.read_record(), str(run))
     records = read_study(trained.study).split(split)
     folder = trained.folder.path / "masks" / split
@@ -147,7 +150,7 @@ def _decide(trained: "Run", gate: "Gate", record: "PatchRecord", labels: tuple[i
     present = predicted_classes(evidence, gate) if labels is None else torch.tensor(labels, dtype=torch.bool)
     settings = trained.settings.inference
     background = background_of(rgb, evidence.maps, settings.background)
-    return decide(evidence.maps, present, background, refiner_of(rgb, settings))
+    return decide(evidence.maps, present, background, refiner_of(trained.model, rgb, settings))
 
 
 def _show(folder: Path, shares: dict[str, float], count: int, run: Path) -> None:

@@ -166,7 +166,8 @@ def _predict(
     finally:
         reader.close()
     background = background_of(rgb, evidence.maps, settings.background)
-    decision = decide(evidence.maps, predicted_classes(evidence, gate), background, refiner_of(rgb, settings))
+    refine = refiner_of(trained.model, rgb, settings)
+    decision = decide(evidence.maps, predicted_classes(evidence, gate), background, refine)
     mask = decision.mask.numpy()
     write_mask(folder / "mask.png", mask, trained.taxonomy)
     write_confidence(folder / "confidence.png", decision.confidence.numpy())

@@ -67,7 +67,7 @@ def _read_config(source: str) -> dict[str, Any]:
         WeightsError: if there is none, or it is of another format.
     """
     try:
-        file = _config_file(source)
+        file = config_file(source)
         config = json.loads(file.read_text(encoding="utf-8"))
     except (HfHubHTTPError, EntryNotFoundError, OSError, ValueError) as error:
         raise WeightsError(
@@ -84,7 +84,8 @@ def _read_config(source: str) -> dict[str, Any]:
     return config
 
 
-def _config_file(source: str) -> Path:
+def config_file(source: str) -> Path:
+    """Return ``config.json`` of a folder or hub repository; whether it is there is left to the reader."""
     if not source.startswith("hf:"):
         return Path(source).expanduser() / CONFIG
     repository, _, revision = source.removeprefix("hf:").partition("@")

@@ -91,7 +91,7 @@ def evaluate_method(
         found: dict[Rule, PixelCounts] = {}
         for variant, settings in variants.items():
             evidence = evidence_of(model, rgb, gate.window_px, settings)
-            for rule, decision in _decisions(variant, rgb, evidence, in_truth, gate, settings):
+            for rule, decision in _decisions(variant, model, rgb, evidence, in_truth, gate, settings):
                 found[rule] = count_image(decision.mask.long(), truth, len(taxonomy), rule.background)
                 if rule == HONEST._replace(background="counted"):
                     shown = decision
@@ -106,10 +106,16 @@ def evaluate_method(
 
 
 def _decisions(
-    variant: str, rgb: NDArray[np.uint8], evidence: Evidence, in_truth: Tensor, gate: Gate, settings: InferenceSettings
+    variant: str,
+    model: TissueModel,
+    rgb: NDArray[np.uint8],
+    evidence: Evidence,
+    in_truth: Tensor,
+    gate: Gate,
+    settings: InferenceSettings,
 ) -> Iterator[tuple[Rule, Decision]]:
     white = background_of(rgb, evidence.maps, settings.background)
-    refine = refiner_of(rgb, settings)
+    refine = refiner_of(model, rgb, settings)
     presence = {
         "predicted": predicted_classes(evidence, gate),
         "oracle": in_truth,

@@ -129,7 +129,7 @@ def _both_maps(
 ) -> Float[Tensor, "batch twice_classes height width"]:
     """Return class maps and, behind them, score maps at the images' own resolution, on the CPU."""
     device = next(model.parameters()).device
-    padded = _padded(images.to(device), COARSEST_STRIDE_PX)
+    padded = whole_cells(images.to(device))
     output = averaged_class_maps(model, padded, settings.views)
     both = [
         interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)
@@ -142,9 +142,9 @@ COARSEST_STRIDE_PX = 32
 """Images are padded to whole cells of the coarsest level that any backbone has."""
 
 
-def _padded(images: Tensor, multiple: int) -> Tensor:
-    """Reflect the image at its right and lower border up to the next multiple; tiny images repeat their edge."""
+def whole_cells(images: Float[Tensor, "batch channels height width"]) -> Tensor:
+    """Reflect images at their right and lower border up to whole cells of all levels; tiny ones repeat their edge."""
     height, width = images.shape[-2:]
-    below, right = -height % multiple, -width % multiple
+    below, right = -height % COARSEST_STRIDE_PX, -width % COARSEST_STRIDE_PX
     mode = "reflect" if below < height and right < width else "replicate"
     return pad(images, (0, right, 0, below), mode=mode)

@@ -4,11 +4,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from histoproto.cams.dense_crf import DenseCRFSettings
+from histoproto.cams.random_walk import RandomWalkSettings
+from histoproto.inference.sam import SamSettings
+from histoproto.inference.superpixels import SuperpixelSettings
 
 Views = Literal["none", "d4", "released"]
 Background = Literal["white", "unlikely"]
 Context = Literal["whole", "patch"]
-Refine = Literal["none", "crf"]
+Refine = Literal["none", "crf", "affinity", "superpixels", "sam"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,16 @@ class InferenceSettings:
     times as long; it pays where the network's receptive field is larger than a training patch, since in training it
     then always saw the patch's border."""
     refine: Refine = "none"
-    """What lets the mask follow the photograph's edges: nothing, or a dense CRF."""
+    """What lets the mask follow the photograph's edges: nothing, a dense CRF, a random walk between places whose
+    features and colours are alike, voting in superpixels, or voting in the masks of a Segment Anything network."""
     crf: DenseCRFSettings = field(default_factory=DenseCRFSettings)
     """Strengths and widths of the CRF."""
+    affinity: RandomWalkSettings = field(default_factory=RandomWalkSettings)
+    """How far and how freely the walk goes."""
+    superpixels: SuperpixelSettings = field(default_factory=SuperpixelSettings)
+    """Which superpixels vote."""
+    sam: SamSettings = field(default_factory=SamSettings)
+    """Which network's masks vote."""
     tile_px: int = 1024
     """Side of the tiles that larger images are cut into."""
     overlap_px: int = 320

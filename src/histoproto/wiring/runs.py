@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from histoproto.contracts import Method, MethodSettings, Parts, Prototypes, TissueModel
-from histoproto.errors import RunError
+from histoproto.errors import ConfigError, RunError
+from histoproto.inference.refine import check_refiner
 from histoproto.inference.settings import Refine
 from histoproto.presets.changes import read_settings
 from histoproto.presets.settings import BackboneSettings, EncoderSettings, RunSettings
@@ -44,11 +45,23 @@ class Run(NamedTuple):
             )
         return self.model
 
-    def refined(self, refine: Refine | None) -> "Run":
-        """Return the run with another refiner of its masks; None leaves it as it is set."""
-        if refine is None:
-            return self
-        inference = replace(self.settings.inference, refine=refine)
+    def refined(self, refine: Refine | None, weights: str | None = None) -> "Run":
+        """Return the run with another refiner of its masks.
+
+        Args:
+            refine: which; None leaves it as the run is set.
+            weights: of the network that ``sam`` asks; None leaves them as the run is set.
+
+        Raises:
+            ConfigError: if the refiner needs what is not there, or weights are given that it has no use for.
+        """
+        inference = self.settings.inference
+        inference = replace(inference, refine=refine or inference.refine)
+        if weights is not None:
+            if inference.refine != "sam":
+                raise ConfigError(f"--refine-weights is for --refine sam, not for {inference.refine}; leave it out")
+            inference = replace(inference, sam=replace(inference.sam, weights=weights))
+        check_refiner(self.model, inference)
         return self._replace(settings=replace(self.settings, inference=inference))
 
 
