@@ -18,9 +18,11 @@ from histoproto.commands.demo import demo
 from histoproto.commands.doctor import doctor
 from histoproto.commands.evaluate import evaluate
 from histoproto.commands.explain import explain
+from histoproto.commands.export import export
 from histoproto.commands.make_masks import masks
 from histoproto.commands.predict import predict
 from histoproto.commands.report import report
+from histoproto.commands.segment import segment
 from histoproto.commands.sweep import sweep
 from histoproto.commands.train import train
 from histoproto.commands.zeroshot import zeroshot
@@ -37,7 +39,7 @@ data = cyclopts.App(name="data", help="Import, check and make data.")
 app.command(data)
 
 # Each verb's module imports what is heavy only when it is called, so that help never waits for torch.
-for verb in (doctor, demo, zeroshot, bank, train, masks, evaluate, explain, predict, report, sweep):
+for verb in (doctor, demo, zeroshot, bank, train, masks, segment, evaluate, explain, predict, report, export, sweep):
     app.command(verb)
 data.command(data_import, name="import")
 data.command(data_check, name="check")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -111,6 +111,7 @@ class Segmenter(TissueModel):
         images: Float[Tensor, "batch 3 height width"],
         labels: Float[Tensor, "batch classes"],
         masks: Int64[Tensor, "batch height width"],
+        composed: Bool[Tensor, " batch"],
         step: int,
     ) -> StepOutput:
         """Return the loss of one batch.
@@ -118,7 +119,8 @@ class Segmenter(TissueModel):
         Args:
             images: RGB in [0, 1].
             labels: 1 where a class is present.
-            masks: class index per pixel, 255 where nobody knows.
+            masks: class index per pixel; ``classes`` where background, 255 where nobody knows.
+            composed: whether an image was composed of patches, so that its mask is known by construction.
             step: counts optimiser steps from 0.
         """
 

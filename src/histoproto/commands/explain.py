@@ -98,6 +98,7 @@ def _explain(
     trained: "Run", drawn: "list[PatchRecord]", behaviour: "Behaviour", split: str, patches_all: int
 ) -> "Explanation":
     from histoproto.inference.prototypes import vector_similarity
+    from histoproto.presets.settings import RunSettings
     from histoproto.prototypes.health import ALIKE, DEAD_SHARE, find_dead, find_duplicates
     from histoproto.reports.explain import Explanation
     from histoproto.reports.explain_wording import Remedy, name_prototypes, warn
@@ -105,6 +106,7 @@ def _explain(
     prototypes = name_prototypes(trained.taxonomy.classes, trained.method.counts)
     findings = [*find_dead(behaviour.shares), *find_duplicates(behaviour.correlation)]
     weight = getattr(trained.settings.model, "diversity_weight", None)
+    from_bank = isinstance(trained.settings, RunSettings) and trained.settings.prototypes.bank is not None
     examples, heats = _examples(trained, drawn, behaviour, prototypes)
     return Explanation(
         run=str(trained.folder.path),
@@ -117,7 +119,7 @@ def _explain(
         labelled=behaviour.labelled,
         rows=[_row(prototype, drawn, behaviour, trained, heats[prototype.row]) for prototype in prototypes],
         examples=examples,
-        cautions=warn(findings, prototypes, Remedy(trained.settings.prototypes.bank is not None, weight)),
+        cautions=warn(findings, prototypes, Remedy(from_bank, weight)),
         cosine=vector_similarity(trained.method).tolist(),
         correlation=behaviour.correlation.tolist(),
         dead_share=DEAD_SHARE,

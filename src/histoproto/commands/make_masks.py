@@ -10,12 +10,14 @@ from cyclopts import Parameter
 from histoproto.commands.next_step import say_next
 
 if TYPE_CHECKING:
-    from histoproto.data.manifest import PatchRecord
+    from histoproto.data.manifest import PatchRecord, Study
     from histoproto.inference.decision import Decision
     from histoproto.inference.gate import Gate
     from histoproto.wiring.runs import Run
 
 
+SOURCE = "source.json"
+"""File beside masks that says which run and which checkpoint made them, of which data."""
 LABELLED_SPLITS = ("train", "holdout")
 """Splits whose image-level labels may gate masks."""
 
@@ -49,15 +51,12 @@ def masks(
         json: Print where the masks are, and how much of them each class covers, as JSON.
     """
     from histoproto.data.manifest import read_study
-    from histoproto.inference.gate import Gate
     from histoproto.wiring.runs import load_run
 
     trained = load_run(run, checkpoint).refined(refine, refine_weights)
-    gate = Gate.from_record(trained.folder.read_record(), str(run))
-    records = read_study(trained.study).split(split)
-    folder = trained.folder.path / "masks" / split
-    _begin(folder, trained, checkpoint)
-    shares = _write_all(trained, gate, records, folder, split)
+    study = read_study(trained.study)
+    records, folder = study.split(split), trained.folder.path / "masks" / split
+    shares = write_masks(trained, study, split, folder, checkpoint)
     if json:
         content = {"folder": str(folder), "masks": len(records), "share_of_pixels": shares}
         sys.stdout.write(json_text.dumps(content, indent=2) + "\n")
@@ -65,7 +64,28 @@ def masks(
     _show(folder, shares, len(records), run)
 
 
-def _begin(folder: Path, trained: "Run", checkpoint: str) -> None:
+def write_masks(trained: "Run", study: "Study", split: str, folder: Path, checkpoint: str = "best") -> dict[str, float]:
+    """Write the masks of a split with their manifest; return the share of pixels per mask value.
+
+    Args:
+        trained: the run that sees.
+        study: its patches, with labels for the training split.
+        split: which of them.
+        folder: where to; masks that the same checkpoint has already written there are kept, others removed.
+        checkpoint: which checkpoint of the run it is.
+
+    Raises:
+        DataError: if a patch cannot be read.
+        RunError: if training has not finished.
+    """
+    from histoproto.inference.gate import Gate
+
+    gate = Gate.from_record(trained.folder.read_record(), str(trained.folder.path))
+    _begin(folder, trained, study, checkpoint)
+    return _write_all(trained, gate, study.split(split), folder, split)
+
+
+def _begin(folder: Path, trained: "Run", study: "Study", checkpoint: str) -> None:
     """Keep masks of this very checkpoint, remove those of another."""
     import hashlib
     import shutil
@@ -76,12 +96,15 @@ def _begin(folder: Path, trained: "Run", checkpoint: str) -> None:
     weights = trained.folder.checkpoint(checkpoint) / "model.safetensors"
     with weights.open("rb") as handle:
         source = {
+            "run": str(trained.folder.path.absolute()),
+            "classes": list(trained.taxonomy.classes),
+            "data_hash": study.data_hash(),
             "checkpoint": checkpoint,
             "sha256": hashlib.file_digest(handle, "sha256").hexdigest(),
             "gate": trained.folder.read_record()["gate"],
             "inference": asdict(trained.settings.inference),
         }
-    stamp = folder / "source.json"
+    stamp = folder / SOURCE
     if stamp.is_file() and json_text.loads(stamp.read_text(encoding="utf-8")) == source:
         return
     if folder.exists():

@@ -103,6 +103,7 @@ def fit(
     run: RunFolder,
     seed: int,
     collate: Collate,
+    holdout_collate: Collate | None = None,
     resume: bool = False,
     evaluate_masks: Callable[[TissueModel], float] | None = None,
     weights: Sequence[float] | None = None,
@@ -122,6 +123,7 @@ def fit(
         run: where everything goes; the caller holds its lock.
         seed: seed of order, augmentation and the model's own randomness.
         collate: makes a `LabelledBatch` of the data set's items.
+        holdout_collate: the same for ``holdout_data``; None if its items are of the same kind.
         resume: go on from ``checkpoints/last``, or from the start if the run was killed before its first save.
         evaluate_masks: figure over the validation masks, higher is better; called in the first process, with
             the model in evaluation mode and without gradient.
@@ -149,7 +151,7 @@ def fit(
         judged = cast(TissueModel, average.network) if average else model
         if average:
             model.taught_by(judged)
-        judge = Judge(fabric, judged, settings, holdout_data, collate, evaluate_masks)
+        judge = Judge(fabric, judged, settings, holdout_data, holdout_collate or collate, evaluate_masks)
         total_steps = settings.epochs * plan.steps_per_epoch
         saved, fresh = _saved(fabric, run), TrainState(seed, plan.steps_per_epoch)
         if saved:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-ORDER, AUGMENT, METHOD = range(3)
-"""Streams of random numbers that must not depend on each other: order of the patches, augmentation, dropout."""
+ORDER, AUGMENT, METHOD, MOSAIC = range(4)
+"""Streams of random numbers that must not depend on each other: patches, augmentation, dropout, mosaics."""
 
 
 def derive_seed(*parts: int) -> int:

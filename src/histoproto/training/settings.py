@@ -101,3 +101,24 @@ class AugmentSettings:
         for name in ("stain_sigma", "stain_bias"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class MosaicSettings:
+    """How many training images of a segmenter are composed, see `histoproto.training.mosaic`. The default is none.
+
+    Raises:
+        ConfigError: if a share is out of its range.
+    """
+
+    share: float = 0.0
+    """Share of the images that are made of several patches with a single label each: every pixel's class is known."""
+    pasted: float = 0.0
+    """Share of the images into which a region of a patch with a single label is pasted: there the class is known."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.share < 0 or self.pasted < 0 or self.share + self.pasted > 1:
+            raise ConfigError(
+                f"mosaics share {self.share} and pasted {self.pasted}: shares of the images, 0 to 1 together"
+            )

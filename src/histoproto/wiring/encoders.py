@@ -38,7 +38,7 @@ def load_encoder(name: str, weights: str | None) -> tuple[ImageEncoder, LoadedWe
             raise ConfigError(f"{name} brings its own weights; leave --encoder-weights out")
         run = load_run(Path(name.removeprefix(FROM_RUN)))
         file = run.folder.checkpoint("best") / "model.safetensors"
-        backbone = _backbone_of(run)
+        backbone = backbone_of(run)
         return BackboneEncoder(backbone), LoadedWeights(name, file_hash(file), len(backbone.state_dict()))
     if is_backbone(name) and name not in PRETRAINED:
         if weights is None:
@@ -57,7 +57,12 @@ def load_encoder(name: str, weights: str | None) -> tuple[ImageEncoder, LoadedWe
     return encoder, loaded
 
 
-def _backbone_of(run: Run) -> FeaturePyramid:
+def backbone_of(run: Run) -> FeaturePyramid:
+    """Return the backbone of a run.
+
+    Raises:
+        ConfigError: if its method has none.
+    """
     backbone = getattr(run.model, "backbone", None)
     if not isinstance(backbone, FeaturePyramid):
         raise ConfigError(f"the method of {run.folder.path} has no backbone to encode with; take an lpd run")

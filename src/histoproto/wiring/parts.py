@@ -1,14 +1,22 @@
-"""Backbones from their settings, methods from their parts."""
+"""Backbones from their settings, methods and segmenters from their parts."""
 
+from dataclasses import replace
 from typing import cast
 
 from histoproto.backbones.frozen_pyramid import FrozenPyramid
 from histoproto.backbones.registry import build_backbone
 from histoproto.contracts import FeaturePyramid, LoadedWeights, Method, Parts
 from histoproto.errors import ConfigError
-from histoproto.normalise import Normalise
+from histoproto.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from histoproto.presets.registry import method_entry
+from histoproto.presets.segment import LIBRARY, SegmentSettings
 from histoproto.presets.settings import BackboneSettings, RunSettings
+from histoproto.segmenters.networks import build_network
+from histoproto.segmenters.segmenter import PseudoMaskSegmenter
+from histoproto.taxonomy import Taxonomy
+
+COARSEST_PX = 32
+"""Coarsest stride of the library's encoders."""
 
 
 def assemble(settings: RunSettings, parts: Parts) -> Method:
@@ -42,3 +50,26 @@ def pyramid(chosen: BackboneSettings) -> tuple[FeaturePyramid, LoadedWeights]:
     if chosen.frozen:
         backbone = FrozenPyramid(backbone, pretrained=bool(weights.tensors))
     return backbone, weights
+
+
+def assemble_segmenter(settings: SegmentSettings, taxonomy: Taxonomy, relabel_from: int = 0) -> PseudoMaskSegmenter:
+    """Return a segmenter from random weights, or with those that its backbone names.
+
+    Args:
+        settings: ``backbone`` is resolved: it is not ``run``.
+        taxonomy: classes to segment.
+        relabel_from: step at which relabelling begins.
+
+    Raises:
+        ConfigError: if the architecture or the backbone is not known, or they do not fit.
+        WeightsError: if weights are missing or do not fit.
+    """
+    chosen, outputs = settings.backbone, 2 * len(taxonomy)
+    if chosen.name.startswith(LIBRARY):
+        network = build_network(settings.model.arch, chosen.name.removeprefix(LIBRARY), outputs)
+        normalise = Normalise(chosen.mean or IMAGENET_MEAN, chosen.std or IMAGENET_STD, chosen.order, chosen.zoom)
+        return PseudoMaskSegmenter(network, normalise, len(taxonomy), COARSEST_PX, settings.model, relabel_from)
+    backbone, _ = pyramid(replace(chosen, zoom=1.0))  # enlarged before the network, so that masks keep their size
+    network = build_network(settings.model.arch, backbone, outputs)
+    zoom = Normalise((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), zoom=chosen.zoom)
+    return PseudoMaskSegmenter(network, zoom, len(taxonomy), max(backbone.strides), settings.model, relabel_from)

@@ -12,12 +12,13 @@ from histoproto.contracts import Method, MethodSettings, Parts, Prototypes, Tiss
 from histoproto.errors import ConfigError, RunError
 from histoproto.inference.refine import check_refiner
 from histoproto.inference.settings import Refine
-from histoproto.presets.changes import read_settings
+from histoproto.presets.changes import read_any_settings
+from histoproto.presets.segment import SegmentSettings
 from histoproto.presets.settings import BackboneSettings, EncoderSettings, RunSettings
 from histoproto.prototypes.grouping import counts_per_class
 from histoproto.runs import RunFolder
 from histoproto.taxonomy import Taxonomy
-from histoproto.wiring.parts import assemble, pyramid
+from histoproto.wiring.parts import assemble, assemble_segmenter, pyramid
 
 TRAINING_ONLY = ("encoder.", "teacher.", "memory.")
 """Parts of a method that a trained run is loaded without."""
@@ -27,7 +28,7 @@ class Run(NamedTuple):
     """A trained run, ready to look at images."""
 
     folder: RunFolder
-    settings: RunSettings
+    settings: RunSettings | SegmentSettings
     taxonomy: Taxonomy
     study: Path
     model: TissueModel
@@ -77,7 +78,7 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
     """
     folder = RunFolder(path)
     config = folder.read_config()
-    settings = read_settings(config, folder.config_file)
+    settings = read_any_settings(config, folder.config_file)
     taxonomy = Taxonomy.from_dict(config["taxonomy"])
     file = folder.checkpoint(checkpoint) / "model.safetensors"
     if not file.is_file():
@@ -89,7 +90,9 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
     return Run(folder, settings, taxonomy, Path(config["study"]), model)
 
 
-def rebuild(settings: RunSettings, taxonomy: Taxonomy, tensors: Mapping[str, Tensor], file: Path) -> TissueModel:
+def rebuild(
+    settings: RunSettings | SegmentSettings, taxonomy: Taxonomy, tensors: Mapping[str, Tensor], file: Path
+) -> TissueModel:
     """Return a trained model made of its tensors, in evaluation mode.
 
     Args:
@@ -102,11 +105,19 @@ def rebuild(settings: RunSettings, taxonomy: Taxonomy, tensors: Mapping[str, Ten
         RunError: if the tensors are those of another model.
         WeightsError: if pretrained weights are missing.
     """
+    model = (
+        assemble_segmenter(settings, taxonomy)
+        if isinstance(settings, SegmentSettings)
+        else _untrained(settings, taxonomy, tensors)
+    )
+    _fill(model, tensors, file, taxonomy)
+    return model.eval()
+
+
+def _untrained(settings: RunSettings, taxonomy: Taxonomy, tensors: Mapping[str, Tensor]) -> Method:
     backbone, _ = pyramid(settings.backbone)
     parts = Parts(backbone, len(taxonomy), prototypes=_trained_prototypes(settings.model, tensors, len(taxonomy)))
-    method = assemble(replace(settings, encoder=EncoderSettings("none"), teacher=None), parts)
-    _fill(method, tensors, file, taxonomy)
-    return method.eval()
+    return assemble(replace(settings, encoder=EncoderSettings("none"), teacher=None), parts)
 
 
 def _as_in_checkpoint(backbone: BackboneSettings) -> BackboneSettings:
@@ -121,15 +132,15 @@ def _trained_prototypes(model: MethodSettings, tensors: Mapping[str, Tensor], cl
     return Prototypes(tensors["prototypes"], counts_per_class(model.prototypes_per_class, classes))
 
 
-def _fill(method: Method, tensors: Mapping[str, Tensor], file: Path, taxonomy: Taxonomy) -> None:
-    own = method.state_dict()
+def _fill(model: TissueModel, tensors: Mapping[str, Tensor], file: Path, taxonomy: Taxonomy) -> None:
+    own = model.state_dict()
     odd = sorted(name for name in own.keys() | tensors.keys() if _shape(own.get(name)) != _shape(tensors.get(name)))
     if odd:
         raise RunError(
             f"{file} does not fit {taxonomy.name} with {len(taxonomy)} classes: {odd[0]} and {len(odd) - 1} other "
             "tensors differ; was the checkpoint copied from another run?"
         )
-    method.load_state_dict(tensors)
+    model.load_state_dict(tensors)
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:

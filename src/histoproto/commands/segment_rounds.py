@@ -1,0 +1,231 @@
+"""The trainings of ``histoproto segment``, one after the other."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoproto.commands.fitting import drawing_weights, first_record, fit_and_record, held, mask_judge
+from histoproto.errors import ConfigError, DataError, RunError
+
+if TYPE_CHECKING:
+    from histoproto.data.manifest import Study
+    from histoproto.data.patches import PatchDataset
+    from histoproto.data.pseudo_masks import MaskedPatchDataset
+    from histoproto.presets.segment import SegmentSettings
+    from histoproto.runs import RunFolder
+    from histoproto.training.loop import FitResult
+    from histoproto.training.mosaic import Mosaics
+    from histoproto.wiring.runs import Run
+    from histoproto.wiring.segmenters import BuiltSegmenter
+
+PREVIOUS = "previous"
+"""Folder of the round before, inside a run of several rounds."""
+PSEUDO_MASKS = "pseudo_masks"
+"""Folder of the masks that a round learns from, inside its run."""
+MOSAIC_PATCHES = 256
+"""Patches of each class that are kept in memory for mosaics."""
+
+
+@dataclass(frozen=True)
+class MadeMasks:
+    """Pseudo masks on disk."""
+
+    folder: Path
+    source: dict[str, Any]
+    """Which run and checkpoint made them, of which data, and how."""
+
+
+@dataclass(frozen=True)
+class TrainingPatches:
+    """Patches with masks, and what it takes to be learned from."""
+
+    patches: "MaskedPatchDataset"
+    least_confidence: tuple[int, ...]
+    """Of each class, 0..255."""
+
+
+def check(settings: "SegmentSettings", trained: "Run") -> None:
+    """Build the segmenter once, so that what cannot work says so before anything is written.
+
+    Raises:
+        ConfigError: if names are not known, parts do not fit, or the network does not take the patches.
+        WeightsError: if weights are missing or do not fit.
+    """
+    from histoproto.data.manifest import read_study
+    from histoproto.data.patches import PatchDataset
+
+    study = read_study(trained.study)
+    patches = PatchDataset(study.split("train"), settings.patch_px)
+    _try(_build(settings, study, 0), settings, patches)
+    if settings.mosaics.share or settings.mosaics.pasted:
+        _single_label_patches(patches, study)
+
+
+def train_rounds(folder: "RunFolder", settings: "SegmentSettings", study: "Study", *, resume: bool) -> dict[str, Any]:
+    """Train round after round, each in its folder, and return the record of the last.
+
+    Args:
+        folder: run folder, held by this process, with its settings written.
+        settings: of the run.
+        study: its data.
+        resume: whether the run was begun before; rounds that are finished stay.
+
+    Raises:
+        RunError: if the study's classes or data are others than at the beginning, or the source is gone.
+    """
+    teacher = Path(settings.source)
+    if settings.rounds > 1:
+        teacher = folder.path / PREVIOUS
+        record = _previous(teacher, replace(settings, rounds=settings.rounds - 1), study)
+        if record["stopped"] == "interrupted":
+            return record
+    return _round(folder, settings, study, teacher, resume=resume)
+
+
+def _previous(path: Path, settings: "SegmentSettings", study: "Study") -> dict[str, Any]:
+    """Train the round before, unless it is there already."""
+    from histoproto.presets.changes import describe
+    from histoproto.runs import RunFolder
+
+    folder = RunFolder(path)
+    begun = folder.config_file.exists()
+    if begun and "gate" in folder.read_record():
+        return folder.read_record()
+    with held(folder):
+        if not begun:
+            folder.write_config(describe(settings, study.taxonomy, study.folder.absolute()))
+        return train_rounds(folder, settings, study, resume=begun)
+
+
+def _round(
+    folder: "RunFolder", settings: "SegmentSettings", study: "Study", teacher: Path, *, resume: bool
+) -> dict[str, Any]:
+    from histoproto.data.patches import PatchDataset, collate
+    from histoproto.data.pseudo_masks import collate_masked
+    from histoproto.training.loop import fit
+    from histoproto.training.preparing import masked
+
+    patches = PatchDataset(study.split("train"), settings.patch_px)
+    holdout = PatchDataset(study.split(study.choosing_split), settings.patch_px)
+    made = _pseudo_masks(folder, settings, study, teacher)
+    training = _masked_patches(patches, made, settings, study)
+    steps = settings.training.epochs * max(1, len(patches) // settings.training.batch)
+    built = _build(settings, study, round(settings.model.relabel_after * steps))
+
+    def train() -> "FitResult":
+        return fit(
+            built.model,
+            training.patches,
+            holdout,
+            settings=settings.training,
+            prepare=masked(settings.augment, settings.seed, _mosaics(patches, settings, study)),
+            run=folder,
+            seed=settings.seed,
+            collate=collate_masked,
+            holdout_collate=collate,
+            resume=resume,
+            weights=drawing_weights(settings, patches),
+            evaluate_masks=mask_judge(settings, study) if settings.training.choose_by == "validation-masks" else None,
+        )
+
+    def first() -> dict[str, Any]:
+        record = first_record(settings, study, built.weights)
+        return record | {"pseudo_masks": {**made.source, "least_confidence": list(training.least_confidence)}}
+
+    return fit_and_record(folder, settings, study, first, train, holdout, resume=resume)
+
+
+def _build(settings: "SegmentSettings", study: "Study", relabel_from: int) -> "BuiltSegmenter":
+    import torch
+
+    from histoproto.wiring.segmenters import build_segmenter
+
+    torch.manual_seed(settings.seed)
+    return build_segmenter(settings, study.taxonomy, relabel_from)
+
+
+def _try(built: "BuiltSegmenter", settings: "SegmentSettings", patches: "PatchDataset") -> None:
+    """Show one patch to the network."""
+    import torch
+
+    image = patches[0].image[None].float() / 255
+    try:
+        with torch.inference_mode():
+            built.model.eval().class_maps(image)
+    except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts sizes
+        height, width = image.shape[-2:]
+        raise ConfigError(
+            f"{settings.model.arch} on {settings.backbone.name} does not take patches of {width} x {height} px "
+            f"({' '.join(str(error).split())[:200]}); choose another --arch, or resize "
+            "patches with patch_px in --settings"
+        ) from None
+
+
+def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Study", teacher: Path) -> MadeMasks:
+    """Make the masks of the training patches, or finish making them."""
+    from histoproto.commands.make_masks import SOURCE, write_masks
+    from histoproto.training.launch import is_leader
+    from histoproto.wiring.runs import load_run
+
+    trained = load_run(teacher)
+    if trained.taxonomy.classes != study.taxonomy.classes:
+        raise RunError(
+            f"{teacher} knows {', '.join(trained.taxonomy.classes)}, but {study.folder} has "
+            f"{', '.join(study.taxonomy.classes)}; pseudo masks of other classes cannot teach it"
+        )
+    refine = settings.refine if teacher == Path(settings.source) else "none"
+    place = folder.path / PSEUDO_MASKS
+    if is_leader():
+        write_masks(trained.refined(refine), study, "train", place)
+    return MadeMasks(place, json.loads((place / SOURCE).read_text(encoding="utf-8")))
+
+
+def _masked_patches(
+    patches: "PatchDataset", made: MadeMasks, settings: "SegmentSettings", study: "Study"
+) -> TrainingPatches:
+    from histoproto.data.pseudo_masks import MaskedPatchDataset, find_thresholds, read_mask_files
+    from histoproto.progress import progress_bar
+
+    files = read_mask_files(made.folder, patches.records)
+    with progress_bar("Reading pseudo masks", len(patches)) as advance:
+        thresholds = find_thresholds(patches.records, files, study.taxonomy, settings.keep, advance)
+    return TrainingPatches(MaskedPatchDataset(patches, files, study.taxonomy, thresholds), thresholds)
+
+
+def _mosaics(patches: "PatchDataset", settings: "SegmentSettings", study: "Study") -> "Mosaics | None":
+    import torch
+
+    from histoproto.training.mosaic import MosaicBank, Mosaics
+    from histoproto.training.seeds import MOSAIC, derive_seed
+
+    if not settings.mosaics.share and not settings.mosaics.pasted:
+        return None
+    places = _single_label_patches(patches, study)
+    bank = MosaicBank(
+        torch.stack([patches[place].image for place in places]),
+        tuple((patches.records[place].labels or ()).index(1) for place in places),
+        tuple(patches.records[place].group for place in places),
+    )
+    return Mosaics(bank, settings.mosaics, derive_seed(settings.seed, MOSAIC))
+
+
+def _single_label_patches(patches: "PatchDataset", study: "Study") -> list[int]:
+    """Return patches with one label, evenly drawn where a class has too many to keep in memory.
+
+    Raises:
+        DataError: if they do not show two classes at least.
+    """
+    found: dict[int, list[int]] = {}
+    for place, record in enumerate(patches.records):
+        labels = record.labels or ()
+        if sum(labels) == 1:
+            found.setdefault(labels.index(1), []).append(place)
+    if len(found) < 2:
+        shown = ", ".join(study.taxonomy.classes[index] for index in found) or "no class"
+        raise DataError(
+            f"mosaics are composed of patches with a single label of at least two classes, but in {study.folder} such "
+            f"patches show {shown}; train without them: --mosaics 0"
+        )
+    drawn = [places[:: -(-len(places) // MOSAIC_PATCHES)] for places in found.values()]
+    return sorted(place for places in drawn for place in places)

@@ -1,0 +1,1 @@
+"""Second stage: networks that learn from pseudo masks."""

@@ -1,0 +1,141 @@
+"""Training images composed of patches that show a single tissue, so that the class of each pixel is known.
+
+The idea is PistoSeg's (Fang et al., "Weakly-Supervised Semantic Segmentation for Histopathology Images Based on
+Dataset Synthesis and Feature Consistency Constraint", AAAI 2023): a patch whose only label is *stroma* is stroma all
+over, and a mosaic of such patches has a true mask.
+
+*Differences*: regions have random smooth outlines instead of a grid's, and fade into each other over a few pixels, so
+that neither straight nor sharp edges give them away; patches of one slide are put together where it has any of two
+classes, so that the stain does not tell the regions apart; a region may also be pasted into an ordinary training
+image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate, one_hot
+
+from histoproto.training.seeds import derive_seed, uniform_draws
+from histoproto.training.settings import MosaicSettings
+
+SOURCES = 3
+"""Patches in a mosaic; in a pasted image, one."""
+CELLS = 4
+"""Cells of the random fields along a side: a region is about a quarter of the image wide."""
+SHARPNESS = 1.5
+"""Steepness of the border between two regions, in units of a random field's typical slope per pixel."""
+DRAWS = 2 + 2 * SOURCES + SOURCES * (CELLS + 1) ** 2
+"""Random numbers per image: what it becomes, its slide, a class and a patch per source, the fields."""
+
+
+@dataclass(frozen=True)
+class MosaicBank:
+    """Patches with one label, in memory, by class and slide."""
+
+    images: UInt8[Tensor, "patches 3 height width"]
+    classes: tuple[int, ...]
+    """Class of each patch."""
+    groups: tuple[str, ...]
+    """Slide or patient of each patch."""
+
+    def shelves(self) -> list[dict[int, list[int]]]:
+        """Return, for each slide that has patches of several classes, which patches show which class.
+
+        Where no slide has, all slides together count as one.
+        """
+        found: dict[str, dict[int, list[int]]] = {}
+        everything: dict[int, list[int]] = {}
+        for place, (group, index) in enumerate(zip(self.groups, self.classes, strict=True)):
+            found.setdefault(group, {}).setdefault(index, []).append(place)
+            everything.setdefault(index, []).append(place)
+        return [shelf for shelf in found.values() if len(shelf) > 1] or [everything]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A batch in which some images were replaced or changed."""
+
+    images: Float[Tensor, "batch 3 height width"]
+    labels: Float[Tensor, "batch classes"]
+    masks: Int64[Tensor, "batch height width"]
+    composed: Tensor
+    """Which images, bool ``(batch,)``."""
+
+
+class Mosaics:
+    """Replaces some images of each batch.
+
+    Args:
+        bank: patches of at least two classes.
+        settings: how many.
+        seed: seed of the mosaics.
+    """
+
+    def __init__(self, bank: MosaicBank, settings: MosaicSettings, seed: int) -> None:
+        self.bank = bank
+        self.settings = settings
+        self.seed = seed
+        self.shelves = bank.shelves()
+
+    def __call__(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        labels: Float[Tensor, "batch classes"],
+        masks: Int64[Tensor, "batch height width"],
+        indices: Int64[Tensor, " batch"],
+        epoch: int,
+    ) -> Composed:
+        """Return the batch with mosaics; which and of what depends on seed, epoch and index alone.
+
+        Args:
+            images: RGB in [0, 1].
+            labels: 1 where a class is present.
+            masks: class index per pixel, background and 255 as in pseudo masks.
+            indices: index of each patch in its data set.
+            epoch: epoch from 0.
+        """
+        draws = uniform_draws(derive_seed(self.seed, epoch), indices, DRAWS)
+        images, labels, masks = images.clone(), labels.clone(), masks.clone()
+        composed = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        for place, own in enumerate(draws):
+            whole = bool(own[0] < self.settings.share)
+            if not whole and own[0] >= self.settings.share + self.settings.pasted:
+                continue
+            ground = None if whole else (images[place], masks[place])
+            images[place], masks[place] = self._compose(own, images.shape[-2:], ground, labels.shape[1], images.device)
+            held = one_hot(masks[place][masks[place] < labels.shape[1]], labels.shape[1]).amax(0)
+            labels[place] = held if whole else torch.maximum(labels[place], held.to(labels))
+            composed[place] = True
+        return Composed(images, labels, masks, composed)
+
+    def _compose(
+        self, own: Tensor, size: Sequence[int], ground: tuple[Tensor, Tensor] | None, classes: int, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Return one image and its mask, from single-label patches and, where given, an image below them."""
+        count = SOURCES if ground is None else 1
+        chosen = self._chosen(own[1 : 2 + 2 * SOURCES], count)
+        pictures = [self.bank.images[place].to(device).float() / 255 for place in chosen]
+        fills = [torch.full(tuple(size), self.bank.classes[place], device=device) for place in chosen]
+        if ground is not None:
+            pictures.append(ground[0])
+            fills.append(ground[1])
+        grids = own[2 + 2 * SOURCES :].view(SOURCES, 1, CELLS + 1, CELLS + 1)[: len(pictures)]
+        fields = interpolate(grids, size=tuple(size), mode="bicubic", align_corners=True)[:, 0].to(device)
+        shares = (fields * SHARPNESS * max(size) / CELLS).softmax(0)
+        image = torch.einsum("shw,schw->chw", shares, torch.stack(pictures))
+        mask = torch.stack(fills).gather(0, shares.argmax(0, keepdim=True))[0]
+        return image, mask
+
+    def _chosen(self, own: Tensor, count: int) -> list[int]:
+        """Return patches of one slide; the first two of a mosaic are of different classes."""
+        shelf = self.shelves[int(own[0] * len(self.shelves))]
+        classes = sorted(shelf)
+        first = int(own[1] * len(classes))
+        steps = [0, 1 + int(own[2] * (len(classes) - 1)) if len(classes) > 1 else 0, int(own[3] * len(classes))]
+        picks = [shelf[classes[(first + step) % len(classes)]] for step in steps[:count]]
+        return [
+            patches[int(draw * len(patches))] for patches, draw in zip(picks, own[4 : 4 + count].tolist(), strict=True)
+        ]
