@@ -8,6 +8,7 @@ from PIL import Image
 
 from histoproto.data.manifest import read_study
 from histoproto.masks import read_indices, write_mask
+from tests.inference.tiny_sam import save_sam
 
 
 @pytest.fixture(scope="module")
@@ -182,12 +183,16 @@ def test_what_cannot_be_compared_is_said_before_anything_is_computed(command, ev
     assert (evaluated / "eval" / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_a_refiner_is_shown_with_the_figure_without_it(command, evaluated, tmp_path, capsys):
+REFINERS = {"crf": "dense CRF", "affinity": "random walk by affinity", "superpixels": "votes in superpixels"}
+
+
+@pytest.mark.parametrize("name", REFINERS)
+def test_a_refiner_is_shown_with_the_figure_without_it(command, evaluated, tmp_path, capsys, name):
     run = shutil.copytree(evaluated, tmp_path / "refined")
-    assert command("evaluate", run, "--split", "test", "--refine", "crf") == 0
-    assert "Without the refiner: " in capsys.readouterr().out
+    assert command("evaluate", run, "--split", "test", "--refine", name) == 0
+    assert f"Without the refiner ({REFINERS[name]}): " in capsys.readouterr().out
     refined, plain = metrics_of(run), metrics_of(evaluated)
-    assert refined["refine"] == "crf"
+    assert refined["refine"] == name
     assert refined["variants"]["unrefined"]["predicted"]["ignored"]["miou"] == pytest.approx(
         plain["results"]["predicted"]["ignored"]["miou"]
     )
@@ -196,9 +201,28 @@ def test_a_refiner_is_shown_with_the_figure_without_it(command, evaluated, tmp_p
 
 def test_masks_can_be_refined(command, evaluated, tmp_path):
     run = shutil.copytree(evaluated, tmp_path / "refined")
+    network = save_sam(tmp_path / "sam")
+    found = []
+    for options in ([], *(["--refine", name] for name in REFINERS)):
+        assert command("masks", run, "--split", "val", *options) == 0
+        found.append({path.name: read_indices(path) for path in (run / "masks" / "val").glob("*.png")})
+    plain, *refined = found
+    for masks in refined:
+        assert masks.keys() == plain.keys()
+        assert any((plain[name] != masks[name]).any() for name in plain)
+    assert command("masks", run, "--split", "val", "--refine", "sam", "--refine-weights", network) == 0
+    assert str(network) in (run / "masks" / "val" / "source.json").read_text()
+
+
+def test_what_a_refiner_needs_is_asked_for_before_anything_is_lost(command, evaluated, tmp_path, capsys):
+    run = shutil.copytree(evaluated, tmp_path / "refined")
     assert command("masks", run, "--split", "val") == 0
-    plain = {path.name: read_indices(path) for path in (run / "masks" / "val").glob("*.png")}
-    assert command("masks", run, "--split", "val", "--refine", "crf") == 0
-    refined = {path.name: read_indices(path) for path in (run / "masks" / "val").glob("*.png")}
-    assert plain.keys() == refined.keys()
-    assert any((plain[name] != refined[name]).any() for name in plain)
+    for options, sentence in (
+        (["--refine", "sam"], "name a folder or hf:org/name in transformers' format with --refine-weights"),
+        (["--refine-weights", tmp_path], "--refine-weights is for --refine sam, not for none"),
+    ):
+        assert command("masks", run, "--split", "val", *options) == 2
+        assert sentence in capsys.readouterr().err
+        assert command("evaluate", run, "--split", "test", *options) == 2
+        assert sentence in capsys.readouterr().err
+    assert list((run / "masks" / "val").glob("*.png"))

@@ -26,8 +26,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-CHANNELS_AT_ONCE = 64
-"""Channels of a level that are brought to the grid at once, which bounds memory."""
+VALUES_AT_ONCE = 2**18
+"""Values of a level that are brought to the grid at once: whole channels, one at least, which bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,12 @@ def _mean_cosines(
             unit = chunk / norm
             for total, offset in zip(sums, offsets, strict=True):
                 here, there = _pair(unit, offset)
-                for one, other in zip(here, there, strict=True):  # channel by channel needs no memory
-                    total.addcmul_(one, other)
+                total += (here * there).sum(0)
     for total in sums:
         yield total / len(levels)
 
 
 def _on_grid(level: Float[Tensor, "channels _h _w"], size: tuple[int, int]) -> Iterator[Tensor]:
     """Yield the level at the grid's resolution, some channels at a time."""
-    for chunk in torch.split(level, CHANNELS_AT_ONCE):
+    for chunk in torch.split(level, max(1, VALUES_AT_ONCE // (size[0] * size[1]))):
         yield interpolate(chunk[None].float(), size=size, mode="bilinear", align_corners=False)[0]

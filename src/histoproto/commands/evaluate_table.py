@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from histoproto.reports.lead import VARIANTS
+from histoproto.reports.lead import variant_words
 
 
 def show_figures(metrics: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ def _sentences(metrics: dict[str, Any], gate: str, lead: str) -> list[str]:
     first = f"{gate}, ignored: {name} {_figure(leading[lead])}"
     reach = f", 95 % interval {_ends(ends)} from {sample}" if ends else f"; no interval from only {sample}"
     alone = [
-        f"{VARIANTS[variant].title}: {_figure(gates[gate]['ignored'][lead])}"
+        f"{variant_words(variant, metrics).title}: {_figure(gates[gate]['ignored'][lead])}"
         for variant, gates in metrics["variants"].items()
     ]
     return [first + reach, *alone]

@@ -26,6 +26,14 @@ VARIANTS = {
 }
 """Other ways in which a run makes its masks."""
 
+REFINERS = {
+    "crf": "dense CRF",
+    "affinity": "random walk by affinity",
+    "superpixels": "votes in superpixels",
+    "sam": "votes in masks of Segment Anything",
+}
+"""What the values of ``inference.refine`` stand for."""
+
 LEADING_BACKGROUND = "ignored"
 
 
@@ -55,6 +63,15 @@ def lead_of(contents: RunContents) -> Lead:
         if LEADING_BACKGROUND in results.get(gate, {}):
             return Lead(gate, LEADING_BACKGROUND, results[gate][LEADING_BACKGROUND])
     return Lead("predicted", LEADING_BACKGROUND, {})
+
+
+def variant_words(variant: str, evaluation: dict[str, Any]) -> Words:
+    """Return what a way to make masks is called; the refiner that it leaves out is named."""
+    words = VARIANTS.get(variant, Words(variant, ""))
+    refiner = REFINERS.get(evaluation.get("refine", ""))
+    if variant == "unrefined" and refiner is not None:
+        return words._replace(title=f"{words.title} ({refiner})")
+    return words
 
 
 def resampled(contents: RunContents, number: int | None = None) -> str:

@@ -11,7 +11,7 @@ from histoproto.reports.calibration import reliability_curve
 from histoproto.reports.comparison import Comparison, caution
 from histoproto.reports.coverage import EXAMPLE, coverage_curve, coverage_rows, coverage_words
 from histoproto.reports.drawings import Drawing
-from histoproto.reports.lead import GATES, VARIANTS, Lead, Words, lead_of, resampled
+from histoproto.reports.lead import GATES, Lead, lead_of, resampled, variant_words
 from histoproto.reports.picture_rows import (
     MOST_PROTOTYPE_MAPS,
     PictureGroup,
@@ -210,7 +210,7 @@ def _gates(evaluation: dict[str, Any], lead: Lead) -> list[dict[str, Any]]:
     ]
     for way, gates in evaluation.get("variants", {}).items():
         if lead.gate in gates:
-            words = VARIANTS.get(way, Words(way, ""))
+            words = variant_words(way, evaluation)
             title = f"{words.title}, {GATES[lead.gate].title.lower()}"
             found.append(
                 {"key": lead.gate, "way": way, "title": title, "meaning": words.meaning, "rows": gates[lead.gate]}

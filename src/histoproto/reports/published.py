@@ -130,11 +130,7 @@ def _ours(contents: RunContents, gate: str, background: str, figures: dict[str, 
             "gate": gate,
             "background": "unknown" if foreign and background == "counted" else OUR_BACKGROUND[background],
             "tta": str(contents.evaluation.get("views", "unknown")),
-            "crf": "unknown"
-            if foreign
-            else "dense"
-            if "unrefined" in contents.evaluation.get("variants", {})
-            else "none",
+            "crf": "unknown" if foreign else "dense" if contents.evaluation.get("refine") == "crf" else "none",
             "checkpoint": OUR_CHECKPOINT.get(str(contents.evaluation.get("choose_by")), "unknown"),
             "seeds": "unknown" if seed is None else "1",
             "source": f"{contents.evaluation.get('split', 'unknown')} split",
