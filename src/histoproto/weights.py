@@ -151,10 +151,11 @@ def _download(source: str) -> Path:
             failure = error
             if not isinstance(error, EntryNotFoundError):
                 break  # the other file would fail in the same way
-    raise WeightsError(f"{source} {_explain(failure, repository, revision)}") from None
+    raise WeightsError(f"{source} {explain_failure(failure, repository, revision)}") from None
 
 
-def _explain(failure: Exception | None, repository: str, revision: str) -> str:
+def explain_failure(failure: Exception | None, repository: str, revision: str) -> str:
+    """Return what a failed look into the hub means and what to do, to follow the address in a sentence."""
     page = f"https://huggingface.co/{repository}"
     match failure:
         case HFValidationError():

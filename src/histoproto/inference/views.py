@@ -46,7 +46,7 @@ def averaged_class_maps(model: TissueModel, images: Float[Tensor, "batch 3 heigh
 
 def _turned_back(maps: Tensor, group: list[View]) -> list[Tensor]:
     """Return the maps of each view, which lie one behind the other, in the image's own orientation."""
-    by_view = maps.float().unflatten(0, (len(group), -1)).unbind(0)
+    by_view = maps.float().reshape(len(group), -1, *maps.shape[1:]).unbind(0)
     return [view.back(own) for view, own in zip(group, by_view, strict=True)]
 
 
