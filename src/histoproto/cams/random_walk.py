@@ -38,7 +38,7 @@ class RandomWalkSettings:
     """Pixels per side of a cell; the walk goes from cell to cell, and shares are interpolated back to pixels."""
     radius: int = 5
     """``gamma``: who is a neighbour, in cells."""
-    levels: int = 2
+    levels: int = 3
     """``L``: how many of the finest levels of features are compared."""
     sharpness: float = 10.0
     """``beta``: the larger, the more alike neighbours must be."""
