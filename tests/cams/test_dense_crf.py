@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histoproto.cams.dense_crf import DenseCRF, DenseCRFSettings
+from histoproto.cams.dense_crf import DenseCRF, DenseCRFSettings, dense_crf
 from histoproto.cams.permutohedral import Lattice
 
 
@@ -40,7 +40,29 @@ def test_filtering_is_linear(dim, seed):
 
 def test_points_too_far_apart_for_the_keys_are_refused():
     with pytest.raises(ValueError, match="too far apart"):
-        Lattice(torch.tensor([[0.0] * 5, [5000.0] * 5]))
+        Lattice(torch.tensor([[0.0] * 5, [50000.0] * 5]))
+
+
+def test_equal_points_share_their_value_and_normalised_rows_keep_it():
+    lattice = Lattice(torch.zeros(4, 3)).normalised()
+    found = lattice.filter(torch.tensor([[4.0], [0.0], [0.0], [8.0]]))
+    torch.testing.assert_close(found, torch.full((4, 1), 3.0))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_gives_what_its_photographs_give_one_by_one(threads):
+    random = torch.Generator().manual_seed(0)
+    images, probabilities = torch.rand(5, 3, 30, 41, generator=random), torch.rand(5, 4, 30, 41, generator=random)
+    probabilities = probabilities.softmax(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together = dense_crf(images, probabilities, DenseCRFSettings())
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for image, of_image, found in zip(images, probabilities, together, strict=True):
+        torch.testing.assert_close(found, DenseCRF(image, DenseCRFSettings())(of_image), atol=1e-5, rtol=0)
 
 
 def test_labels_follow_the_edges_of_the_photograph():
