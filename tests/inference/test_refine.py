@@ -32,7 +32,7 @@ def halves(side=40):
 @pytest.mark.parametrize("name", ["crf", "affinity", "superpixels"])
 def test_a_refiner_moves_the_border_to_the_edge_of_the_photograph(name, model):
     rgb, maps, truth = halves()
-    settings = InferenceSettings(refine=name, superpixels=SuperpixelSettings((10,), rounds=1))
+    settings = InferenceSettings(refine=name, superpixels=SuperpixelSettings(side_px=10, sizes=1, rounds=1))
     present = torch.tensor([True, True])
     refine = refiner_of(model, rgb, settings)
     plain, refined = decide(maps, present), decide(maps, present, refine=refine)
@@ -68,10 +68,15 @@ def test_a_model_without_a_backbone_has_no_affinity():
         check_refiner(NOBODY, InferenceSettings(refine="affinity"))
 
 
+def test_each_size_of_superpixels_has_twice_the_area_of_the_one_before():
+    assert SuperpixelSettings().sides_px == [7, 10, 14]
+    assert SuperpixelSettings(side_px=8, sizes=1).sides_px == [8]
+
+
 def test_a_superpixel_takes_the_mean_of_its_pixels():
     rgb = np.full((24, 30, 3), 180, dtype=np.uint8)
     rgb[5:15, 8:20] = (90, 40, 120)
-    settings = SuperpixelSettings((6,), rounds=1)
+    settings = SuperpixelSettings(side_px=6, sizes=1, rounds=1)
     shares = torch.rand(2, 24, 30)
     regions = superpixels(rgb, 6, settings.compactness)
     voted = SuperpixelVoting(rgb, settings)(shares)

@@ -25,12 +25,20 @@ from histoproto.cams.voting import vote
 class SuperpixelSettings:
     """Which superpixels vote, and how often."""
 
-    sides_px: tuple[int, ...] = (7, 10, 14)
-    """Side of a superpixel, if it were a square, in each of the ``S`` sizes."""
+    side_px: int = 10
+    """Side of a superpixel of the middle size, if it were a square."""
+    sizes: int = 3
+    """``S``: each size has twice the area of the one before."""
     compactness: float = 20.0
     """How much nearness counts against likeness of colour; large numbers give squares."""
     rounds: int = 3
     """``t``: how often they vote."""
+
+    @property
+    def sides_px(self) -> list[int]:
+        """Sides of all sizes: 7, 10 and 14 px by default."""
+        middle = (self.sizes - 1) / 2
+        return [max(1, round(self.side_px * 2 ** ((size - middle) / 2))) for size in range(self.sizes)]
 
 
 class SuperpixelVoting:
