@@ -21,7 +21,15 @@ def figures(run: Path) -> dict[str, Any]:
     row = {gate: results[gate]["ignored"][extra] for gate in ("predicted", "none", "oracle")}
     per_class = {name: values["iou"] for name, values in results["predicted"]["ignored"]["per_class"].items()}
     counted = results["predicted"]["counted"][extra]
-    return {**row, "counted": counted, **per_class, "epoch": record["best_epoch"], "seconds": record["seconds"]}
+    boundary = results["predicted"]["ignored"]["biou_0.02"]
+    return {
+        **row,
+        "counted": counted,
+        "bIoU 2 %": boundary,
+        **per_class,
+        "epoch": record["best_epoch"],
+        "seconds": record["seconds"],
+    }
 
 
 def main() -> None:

@@ -300,3 +300,15 @@ def test_frozen_weights_that_may_not_be_passed_on_stay_out_and_are_asked_for(
     save_file(small_conv()[0].state_dict(), weights)
     with pytest.raises(WeightsError, match="is not the file"):
         TissueMapper.from_pretrained(tmp_path / "out", frozen_weights=str(weights))
+
+
+def test_a_segmenter_needs_no_run_either(command, run, desk, tmp_path):
+    segmenter = tmp_path / "unet"
+    assert command("segment", run, "--run", segmenter, "--epochs", 1) == 0
+    rgb = read_rgb(desk / "patch.png")
+    *_, evidence = evidence_of_run(segmenter, rgb)
+    assert command("export", segmenter, "--to", "hub-folder", "--out", tmp_path / "out") == 0
+    shutil.rmtree(segmenter)
+    shutil.rmtree(run)
+    assert (TissueMapper.from_pretrained(tmp_path / "out").evidence(rgb).maps == evidence.maps).all()
+    assert "from pseudo masks" in (tmp_path / "out" / "README.md").read_text()

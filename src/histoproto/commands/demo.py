@@ -19,13 +19,16 @@ class DemoSize(NamedTuple):
     test: int
     slide_px: int
     epochs: int
+    segment_epochs: int
 
 
-FULL = DemoSize(train=640, val=64, test=64, slide_px=1536, epochs=18)
-TINY = DemoSize(train=96, val=24, test=24, slide_px=768, epochs=2)
+FULL = DemoSize(train=640, val=64, test=64, slide_px=1536, epochs=18, segment_epochs=10)
+TINY = DemoSize(train=96, val=24, test=24, slide_px=768, epochs=2, segment_epochs=1)
 """Runs the whole road in a minute; too short to learn much."""
 
 PATCH_PX = 112
+MOSAICS = 0.5
+"""Share of the segmenter's training images that are composed of single-tissue patches."""
 
 
 def demo(
@@ -36,8 +39,9 @@ def demo(
 ) -> None:
     """Go the whole road on tissue that the program draws itself: no data, no weights, no network needed.
 
-    Draws labelled patches and a slide, trains LPD on the labels alone, makes masks, compares them with the truth,
-    predicts the slide and writes report.html. About five minutes on two CPU cores.
+    Draws labelled patches and a slide, trains LPD on the labels alone, makes masks of its training patches, trains a
+    segmenter on these, compares both with the truth, predicts the slide and writes report.html. About five minutes on
+    two CPU cores.
 
     Args:
         out: New or empty folder.
@@ -49,15 +53,15 @@ def demo(
     from histoproto.commands.data_check import data_check
     from histoproto.commands.data_phantom import data_phantom
     from histoproto.commands.evaluate import evaluate
-    from histoproto.commands.make_masks import masks
     from histoproto.commands.predict import predict
     from histoproto.commands.report import report
+    from histoproto.commands.segment import segment
     from histoproto.commands.train import train
 
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty; remove it or choose another folder with --out")
     size = TINY if tiny else FULL
-    study, run = out / "study", out / "run"
+    study, run, segmenter = out / "study", out / "run", out / "segmenter"
     console, began = Console(), time.monotonic()
 
     def say(step: str) -> None:
@@ -78,15 +82,17 @@ def demo(
         data_check(study)
         say("3/7 Training LPD on image-level labels")
         train("lpd", study, run=run, seed=seed, epochs=size.epochs)
-        say("4/7 Masks of the validation patches")
-        masks(run, split="val")
-        say("5/7 Comparing with the truth")
+        say("4/7 Training a segmenter on the masks that LPD makes")
+        segment(run, run=segmenter, seed=seed, epochs=size.segment_epochs, mosaics=MOSAICS)
+        say("5/7 Comparing both with the truth")
         evaluate(run, split="test")
+        evaluate(segmenter, split="test")
         say("6/7 Predicting a slide")
-        predict(run, [study / "slides" / "phantom.tif"], out=run / "predictions")
+        predict(segmenter, [study / "slides" / "phantom.tif"], out=segmenter / "predictions")
         say("7/7 Report")
-        report(run, out=out / "report.html")
-    shutil.copyfile(run / "eval" / "metrics.json", out / "metrics.json")
+        report(run)
+        report(segmenter, compare=[run], out=out / "report.html")
+    shutil.copyfile(segmenter / "eval" / "metrics.json", out / "metrics.json")
     console.print(
         f"Done in {time.monotonic() - began:.0f} s. Look at {out / 'report.html'}; figures in {out / 'metrics.json'}",
         soft_wrap=True,

@@ -81,17 +81,14 @@ def write_masks(trained: "Run", study: "Study", split: str, folder: Path, checkp
     from histoproto.inference.gate import Gate
 
     gate = Gate.from_record(trained.folder.read_record(), str(trained.folder.path))
-    _begin(folder, trained, study, checkpoint)
+    _begin(folder, source_of(trained, study, checkpoint))
     return _write_all(trained, gate, study.split(split), folder, split)
 
 
-def _begin(folder: Path, trained: "Run", study: "Study", checkpoint: str) -> None:
-    """Keep masks of this very checkpoint, remove those of another."""
+def source_of(trained: "Run", study: "Study", checkpoint: str = "best") -> dict[str, Any]:
+    """Return what masks depend on: which run and checkpoint, which data, which settings."""
     import hashlib
-    import shutil
     from dataclasses import asdict
-
-    from histoproto.atomic import write_json
 
     weights = trained.folder.checkpoint(checkpoint) / "model.safetensors"
     with weights.open("rb") as handle:
@@ -104,12 +101,30 @@ def _begin(folder: Path, trained: "Run", study: "Study", checkpoint: str) -> Non
             "gate": trained.folder.read_record()["gate"],
             "inference": asdict(trained.settings.inference),
         }
+    plain: dict[str, Any] = json_text.loads(json_text.dumps(source))  # as it will be read: tuples become lists
+    return plain
+
+
+def read_source(folder: Path) -> dict[str, Any] | None:
+    """Return what the masks of a folder were made from; None where there are none."""
     stamp = folder / SOURCE
-    if stamp.is_file() and json_text.loads(stamp.read_text(encoding="utf-8")) == source:
+    if not stamp.is_file():
+        return None
+    source: dict[str, Any] = json_text.loads(stamp.read_text(encoding="utf-8"))
+    return source
+
+
+def _begin(folder: Path, source: dict[str, Any]) -> None:
+    """Keep masks of this very source, remove those of another."""
+    import shutil
+
+    from histoproto.atomic import write_json
+
+    if read_source(folder) == source:
         return
     if folder.exists():
         shutil.rmtree(folder)
-    write_json(stamp, source)
+    write_json(folder / SOURCE, source)
 
 
 def _write_all(

@@ -1,6 +1,6 @@
 """The trainings of ``histoproto segment``, one after the other."""
 
-import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ PREVIOUS = "previous"
 """Folder of the round before, inside a run of several rounds."""
 PSEUDO_MASKS = "pseudo_masks"
 """Folder of the masks that a round learns from, inside its run."""
+MASKS_DONE = "manifest.parquet"
+"""Written when all masks are there."""
 MOSAIC_PATCHES = 256
 """Patches of each class that are kept in memory for mosaics."""
 
@@ -164,7 +166,7 @@ def _try(built: "BuiltSegmenter", settings: "SegmentSettings", patches: "PatchDa
 
 def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Study", teacher: Path) -> MadeMasks:
     """Make the masks of the training patches, or finish making them."""
-    from histoproto.commands.make_masks import SOURCE, write_masks
+    from histoproto.commands.make_masks import read_source, source_of, write_masks
     from histoproto.training.launch import is_leader
     from histoproto.wiring.runs import load_run
 
@@ -175,10 +177,19 @@ def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Stud
             f"{', '.join(study.taxonomy.classes)}; pseudo masks of other classes cannot teach it"
         )
     refine = settings.refine if teacher == Path(settings.source) else "none"
-    place = folder.path / PSEUDO_MASKS
+    trained = trained.refined(refine)
+    place, source = folder.path / PSEUDO_MASKS, source_of(trained, study)
+    begun = read_source(place)
+    if begun is not None and begun != source:
+        changed = ", ".join(name for name in source if source[name] != begun.get(name))
+        raise RunError(
+            f"the pseudo masks in {place} were made from another {changed} than {teacher} has now; start a new run"
+        )
     if is_leader():
-        write_masks(trained.refined(refine), study, "train", place)
-    return MadeMasks(place, json.loads((place / SOURCE).read_text(encoding="utf-8")))
+        write_masks(trained, study, "train", place)
+    while not (place / MASKS_DONE).exists():
+        time.sleep(1)  # in the other processes of one training
+    return MadeMasks(place, source)
 
 
 def _masked_patches(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,26 +37,6 @@ class Batch:
     labels: Float[Tensor, "batch classes"]
     names: list[str]
     indices: Int64[Tensor, " batch"]
-
-
-class OnePatch(Protocol):
-    """What batches are made of."""
-
-    @property
-    def image(self) -> UInt8[Tensor, "3 height width"]:
-        """RGB, 0..255."""
-
-    @property
-    def labels(self) -> Float[Tensor, " classes"]:
-        """1 where a class is present."""
-
-    @property
-    def name(self) -> str:
-        """File name."""
-
-    @property
-    def index(self) -> int:
-        """Place in the data set."""
 
 
 class PatchDataset(Dataset[Patch]):
@@ -118,7 +97,7 @@ class PatchDataset(Dataset[Patch]):
             )
 
 
-def collate(patches: Sequence[OnePatch]) -> Batch:
+def collate(patches: Sequence[Patch]) -> Batch:
     """Stack patches of one size into a batch, for ``DataLoader(collate_fn=...)``.
 
     Raises:

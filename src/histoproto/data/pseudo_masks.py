@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from histoproto.cams.confidence import class_thresholds, confidence_histogram
 from histoproto.data.manifest import PatchRecord
-from histoproto.data.patches import Batch, PatchDataset, collate
+from histoproto.data.patches import Batch, Patch, PatchDataset, collate
 from histoproto.errors import DataError
 from histoproto.masks import read_indices, read_mask
 from histoproto.progress import Advance
@@ -31,26 +31,18 @@ class MaskFiles:
 
 
 @dataclass(frozen=True)
-class MaskedPatch:
+class MaskedPatch(Patch):
     """One labelled patch with a pseudo mask."""
 
-    image: UInt8[Tensor, "3 height width"]
-    labels: Float[Tensor, " classes"]
     mask: UInt8[Tensor, "height width"]
     """Class index, ``classes`` where background, 255 where nobody knows or the mask is not sure enough."""
-    name: str
-    index: int
 
 
 @dataclass(frozen=True)
-class MaskedBatchOfPatches:
+class MaskedBatch(Batch):
     """Several of them, of one size."""
 
-    images: UInt8[Tensor, "batch 3 height width"]
-    labels: Float[Tensor, "batch classes"]
     masks: UInt8[Tensor, "batch height width"]
-    names: list[str]
-    indices: Int64[Tensor, " batch"]
 
 
 class MaskedPatchDataset(Dataset[MaskedPatch]):
@@ -93,14 +85,14 @@ class MaskedPatchDataset(Dataset[MaskedPatch]):
             )
         mask = np.where(confidence < self.least[mask], IGNORE, mask).astype(np.uint8)
         side = patch.image.shape[-2:]
-        return MaskedPatch(patch.image, patch.labels, torch.from_numpy(_sized(mask, side)), patch.name, patch.index)
+        return MaskedPatch(patch.image, patch.labels, patch.name, patch.index, torch.from_numpy(_sized(mask, side)))
 
 
-def collate_masked(patches: Sequence[MaskedPatch]) -> MaskedBatchOfPatches:
+def collate_masked(patches: Sequence[MaskedPatch]) -> MaskedBatch:
     """Stack patches of one size into a batch; errors as ``patches.collate``."""
-    batch: Batch = collate(patches)
+    batch = collate(patches)
     masks = torch.stack([patch.mask for patch in patches])
-    return MaskedBatchOfPatches(batch.images, batch.labels, masks, batch.names, batch.indices)
+    return MaskedBatch(batch.images, batch.labels, batch.names, batch.indices, masks)
 
 
 def read_mask_files(folder: Path, records: Sequence[PatchRecord]) -> dict[Path, MaskFiles]:

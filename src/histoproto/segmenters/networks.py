@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import segmentation_models_pytorch as smp
-from segmentation_models_pytorch.encoders import encoders as ENCODERS
+from segmentation_models_pytorch.encoders import encoders as known_encoders
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import nn
 
@@ -68,13 +68,13 @@ def build_network(arch: str, encoder: str | FeaturePyramid, outputs: int) -> nn.
 
 
 def _check_encoder(name: str) -> None:
-    if name in ENCODERS or name.startswith("tu-"):
+    if name in known_encoders or name.startswith("tu-"):
         return
-    close = get_close_matches(name, ENCODERS, n=1)
+    close = get_close_matches(name, known_encoders, n=1)
     hint = f"did you mean smp:{close[0]}? " if close else ""
     raise ConfigError(
-        f"unknown encoder smp:{name}; {hint}segmentation-models-pytorch has {', '.join(list(ENCODERS)[:6])} and others, "
-        "and timm's as smp:tu-NAME"
+        f"unknown encoder smp:{name}; {hint}segmentation-models-pytorch has {', '.join(list(known_encoders)[:6])} and "
+        "others, and timm's as smp:tu-NAME"
     )
 
 

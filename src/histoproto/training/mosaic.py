@@ -10,14 +10,14 @@ classes, so that the stain does not tell the regions apart; a region may also be
 image.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate, one_hot
+from torch.nn.functional import interpolate
 
+from histoproto.cams.background import white_background
 from histoproto.training.seeds import derive_seed, uniform_draws
 from histoproto.training.settings import MosaicSettings
 
@@ -25,7 +25,7 @@ SOURCES = 3
 """Patches in a mosaic; in a pasted image, one."""
 CELLS = 4
 """Cells of the random fields along a side: a region is about a quarter of the image wide."""
-SHARPNESS = 1.5
+SHARPNESS = 4.0
 """Steepness of the border between two regions, in units of a random field's typical slope per pixel."""
 DRAWS = 2 + 2 * SOURCES + SOURCES * (CELLS + 1) ** 2
 """Random numbers per image: what it becomes, its slide, a class and a patch per source, the fields."""
@@ -61,8 +61,8 @@ class Composed:
     images: Float[Tensor, "batch 3 height width"]
     labels: Float[Tensor, "batch classes"]
     masks: Int64[Tensor, "batch height width"]
-    composed: Tensor
-    """Which images, bool ``(batch,)``."""
+    composed: Bool[Tensor, " batch"]
+    """Which images were."""
 
 
 class Mosaics:
@@ -105,25 +105,27 @@ class Mosaics:
             if not whole and own[0] >= self.settings.share + self.settings.pasted:
                 continue
             ground = None if whole else (images[place], masks[place])
-            images[place], masks[place] = self._compose(own, images.shape[-2:], ground, labels.shape[1], images.device)
-            held = one_hot(masks[place][masks[place] < labels.shape[1]], labels.shape[1]).amax(0)
+            images[place], masks[place] = self._compose(own, images[place], ground)
+            masks[place][white_background(images[place][None])[0]] = labels.shape[1]
+            held = torch.bincount(masks[place].flatten(), minlength=256)[: labels.shape[1]] > 0
             labels[place] = held if whole else torch.maximum(labels[place], held.to(labels))
             composed[place] = True
         return Composed(images, labels, masks, composed)
 
     def _compose(
-        self, own: Tensor, size: Sequence[int], ground: tuple[Tensor, Tensor] | None, classes: int, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
+        self, own: Float[Tensor, " draws"], like: Tensor, ground: tuple[Tensor, Tensor] | None
+    ) -> tuple[Float[Tensor, "3 height width"], Int64[Tensor, "height width"]]:
         """Return one image and its mask, from single-label patches and, where given, an image below them."""
+        size, device = tuple(like.shape[-2:]), like.device
         count = SOURCES if ground is None else 1
         chosen = self._chosen(own[1 : 2 + 2 * SOURCES], count)
         pictures = [self.bank.images[place].to(device).float() / 255 for place in chosen]
-        fills = [torch.full(tuple(size), self.bank.classes[place], device=device) for place in chosen]
+        fills = [torch.full(size, self.bank.classes[place], device=device) for place in chosen]
         if ground is not None:
             pictures.append(ground[0])
             fills.append(ground[1])
         grids = own[2 + 2 * SOURCES :].view(SOURCES, 1, CELLS + 1, CELLS + 1)[: len(pictures)]
-        fields = interpolate(grids, size=tuple(size), mode="bicubic", align_corners=True)[:, 0].to(device)
+        fields = interpolate(grids, size=size, mode="bicubic", align_corners=True)[:, 0].to(device)
         shares = (fields * SHARPNESS * max(size) / CELLS).softmax(0)
         image = torch.einsum("shw,schw->chw", shares, torch.stack(pictures))
         mask = torch.stack(fills).gather(0, shares.argmax(0, keepdim=True))[0]

@@ -28,8 +28,10 @@ class BuiltSegmenter(NamedTuple):
 
 
 def own_backbone(run: Run) -> BackboneSettings:
-    """Return the backbone of a run of the first stage, to start from with its trained weights."""
+    """Return the backbone of a run, to start from with its trained weights; of a segmenter, what it started from."""
     backbone = run.settings.backbone
+    if isinstance(run.settings, SegmentSettings):
+        return backbone
     weights = backbone.weights if backbone.frozen else f"{FROM_RUN}{run.folder.path.absolute()}"
     return replace(backbone, weights=weights)
 
