@@ -21,7 +21,7 @@ def test_the_commands_of_the_readme_run_in_the_order_in_which_they_stand(
     assert len(lines) >= 7
     for _program, *arguments in lines:
         assert command(*arguments) == 0, arguments
-    assert (tmp_path / "runs" / "lpd" / "report.html").is_file()
+    assert (tmp_path / "runs" / "lpd-seg" / "report.html").is_file()
     assert (tmp_path / "out" / "slide" / "overlay.png").is_file()
 
 
