@@ -56,6 +56,13 @@ def test_most_mosaics_hold_several_classes_and_all_come_from_one_slide():
     assert not any({0, 2} <= classes for classes in held)  # class 0 is on slide a, class 2 on slide b
 
 
+def test_a_class_on_slides_of_its_own_is_in_as_many_mosaics_as_any_other():
+    rare = bank(groups=("a", "a", "a", "a", "b"), classes=(0, 1, 0, 1, 2))
+    held = [set(mask.unique().tolist()) for mask in compose(share=1.0, shelf=rare, count=300).masks]
+    assert 80 < sum(2 in classes for classes in held) < 130
+    assert sum(2 in classes and len(classes) > 1 for classes in held) > 60
+
+
 def test_slides_are_mixed_only_where_none_shows_two_classes():
     mixed = compose(share=1.0, shelf=bank(groups=("a", "b", "c", "d")))
     assert any({0, 2} <= set(mask.unique().tolist()) for mask in mixed.masks)

@@ -23,6 +23,7 @@ def segment(
     weights: str | None = None,
     loss: Literal["ce", "ce-dice", "oeem", "symmetric-ce", "generalised-ce"] | None = None,
     refine: Literal["none", "crf", "affinity", "superpixels", "sam"] | None = None,
+    refine_weights: str | None = None,
     keep: float | None = None,
     mosaics: float | None = None,
     relabel: float | None = None,
@@ -54,6 +55,7 @@ def segment(
             symmetric-ce, generalised-ce. [default: ce]
         refine: What the pseudo masks are refined by before training, as in histoproto masks. [default: as the source
             is set]
+        refine_weights: Weights for --refine sam: a folder, or hf:org/name@revision.
         keep: Share of each class's pixels to learn from, the most confident ones. The section "What confidence is
             worth" of the source's report shows what this gains. [default: 1]
         mosaics: Share of training images that are composed of patches with a single label, whose masks are known.
@@ -80,6 +82,7 @@ def segment(
         ("training", "batch"): batch,
         ("training", "lr"): lr,
         ("refine",): refine,
+        ("refine_weights",): refine_weights,
         ("keep",): keep,
         ("rounds",): rounds,
         ("seed",): seed,

@@ -52,11 +52,14 @@ def check(settings: "SegmentSettings", trained: "Run") -> None:
 
     Raises:
         ConfigError: if names are not known, parts do not fit, or the network does not take the patches.
+        DataError: if mosaics cannot be composed.
         WeightsError: if weights are missing or do not fit.
     """
     from histoproto.data.manifest import read_study
     from histoproto.data.patches import PatchDataset
+    from histoproto.inference.refine import check_refiner
 
+    check_refiner(trained.model, trained.refined(settings.refine, settings.refine_weights).settings.inference)
     study = read_study(trained.study)
     patches = PatchDataset(study.split("train"), settings.patch_px)
     _try(_build(settings, study, 0), settings, patches)
@@ -176,8 +179,8 @@ def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Stud
             f"{teacher} knows {', '.join(trained.taxonomy.classes)}, but {study.folder} has "
             f"{', '.join(study.taxonomy.classes)}; pseudo masks of other classes cannot teach it"
         )
-    refine = settings.refine if teacher == Path(settings.source) else "none"
-    trained = trained.refined(refine)
+    first = teacher == Path(settings.source)
+    trained = trained.refined(settings.refine, settings.refine_weights) if first else trained.refined("none")
     place, source = folder.path / PSEUDO_MASKS, source_of(trained, study)
     begun = read_source(place)
     if begun is not None and begun != source:

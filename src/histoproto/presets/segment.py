@@ -35,6 +35,8 @@ class SegmentSettings:
     """Trainings in a row, each on the pseudo masks that the one before it makes; that one lies in ``previous/``."""
     refine: Refine = "none"
     """What pseudo masks are refined by, in the first round."""
+    refine_weights: str | None = None
+    """Weights of that refiner, where it needs any."""
     keep: float = 1.0
     """Share of each class's pixels that are learned from, the most confident ones; the others count as unknown."""
     seed: int = 0

@@ -5,12 +5,14 @@ Dataset Synthesis and Feature Consistency Constraint", AAAI 2023): a patch whose
 over, and a mosaic of such patches has a true mask.
 
 *Differences*: regions have random smooth outlines instead of a grid's, and fade into each other over a few pixels, so
-that neither straight nor sharp edges give them away; patches of one slide are put together where it has any of two
-classes, so that the stain does not tell the regions apart; a region may also be pasted into an ordinary training
-image.
+that neither straight nor sharp edges give them away; patches of one slide are put together where it shows two classes,
+so that the stain does not tell the regions apart; every class has its share of the mosaics, however rare it is; a
+region may also be pasted into an ordinary training image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -20,6 +22,8 @@ from torch.nn.functional import interpolate
 from histoproto.cams.background import white_background
 from histoproto.training.seeds import derive_seed, uniform_draws
 from histoproto.training.settings import MosaicSettings
+
+Choice = TypeVar("Choice")
 
 SOURCES = 3
 """Patches in a mosaic; in a pasted image, one."""
@@ -41,17 +45,12 @@ class MosaicBank:
     groups: tuple[str, ...]
     """Slide or patient of each patch."""
 
-    def shelves(self) -> list[dict[int, list[int]]]:
-        """Return, for each slide that has patches of several classes, which patches show which class.
-
-        Where no slide has, all slides together count as one.
-        """
+    def shelves(self) -> dict[str, dict[int, list[int]]]:
+        """Return which patches of each slide show which class."""
         found: dict[str, dict[int, list[int]]] = {}
-        everything: dict[int, list[int]] = {}
         for place, (group, index) in enumerate(zip(self.groups, self.classes, strict=True)):
             found.setdefault(group, {}).setdefault(index, []).append(place)
-            everything.setdefault(index, []).append(place)
-        return [shelf for shelf in found.values() if len(shelf) > 1] or [everything]
+        return found
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,9 @@ class Mosaics:
         self.settings = settings
         self.seed = seed
         self.shelves = bank.shelves()
+        self.everything: dict[int, list[int]] = {}
+        for place, index in enumerate(bank.classes):
+            self.everything.setdefault(index, []).append(place)
 
     def __call__(
         self,
@@ -131,13 +133,21 @@ class Mosaics:
         mask = torch.stack(fills).gather(0, shares.argmax(0, keepdim=True))[0]
         return image, mask
 
-    def _chosen(self, own: Tensor, count: int) -> list[int]:
-        """Return patches of one slide; the first two of a mosaic are of different classes."""
-        shelf = self.shelves[int(own[0] * len(self.shelves))]
-        classes = sorted(shelf)
-        first = int(own[1] * len(classes))
-        steps = [0, 1 + int(own[2] * (len(classes) - 1)) if len(classes) > 1 else 0, int(own[3] * len(classes))]
-        picks = [shelf[classes[(first + step) % len(classes)]] for step in steps[:count]]
-        return [
-            patches[int(draw * len(patches))] for patches, draw in zip(picks, own[4 : 4 + count].tolist(), strict=True)
-        ]
+    def _chosen(self, own: Float[Tensor, " draws"], count: int) -> list[int]:
+        """Return patches: the first of any class, the second of another class of its slide, the third of any there.
+
+        Every class comes first equally often, however rare it is. A slide that shows one class alone takes the others
+        from all slides.
+        """
+        first = _pick(sorted(self.everything), own[0])
+        slide = self.shelves[_pick([name for name in sorted(self.shelves) if first in self.shelves[name]], own[1])]
+        others = slide if len(slide) > 1 else self.everything
+        second = _pick([index for index in sorted(others) if index != first] or [first], own[2])
+        third = _pick(sorted(others), own[3])
+        picked = [slide[first], others.get(second, slide[first]), others[third]]
+        return [_pick(patches, draw) for patches, draw in zip(picked[:count], own[4 : 4 + count], strict=True)]
+
+
+def _pick(options: Sequence[Choice], draw: Tensor) -> Choice:
+    """Return one of the options by a number in [0, 1)."""
+    return options[int(draw * len(options))]
