@@ -32,7 +32,8 @@ def test_a_segmenter_keeps_what_it_was_made_of(segmented, trained, study):
     assert record["weights"][0]["source"] == f"run:{trained}"
     assert len(record["weights"][0]["sha256"]) == 64
     assert record["pseudo_masks"]["run"] == str(trained)
-    assert len(record["pseudo_masks"]["least_confidence"]) == 4
+    assert set(record["pseudo_masks"]["least_confidence"]) == {"TUM", "STR", "LYM", "NEC"}
+    assert all(share >= 0.9 for share in record["pseudo_masks"]["kept"].values())
     assert len(record["gate"]["thresholds"]) == 4
 
 

@@ -53,13 +53,14 @@ def thresholds_of(two, keep):
 
 
 def test_each_class_keeps_its_own_most_confident_pixels(two):
-    assert thresholds_of(two, 0.5) == (50, 110, 200)
-    mask = dataset(two, thresholds_of(two, 0.5))[0].mask.flatten().tolist()
+    assert thresholds_of(two, 0.5).least == (50, 110, 200)
+    assert thresholds_of(two, 0.5).shares == (0.5, 0.5, 1.0)
+    mask = dataset(two, thresholds_of(two, 0.5).least)[0].mask.flatten().tolist()
     assert mask == [255] * 4 + [0] * 4 + [255] * 2 + [1] * 2 + [3, 3, 255, 255]
 
 
 def test_all_pixels_stay_where_all_are_kept(two):
-    mask = dataset(two, thresholds_of(two, 1.0))[0].mask.flatten().tolist()
+    mask = dataset(two, thresholds_of(two, 1.0).least)[0].mask.flatten().tolist()
     assert mask == [0] * 8 + [1] * 4 + [3, 3, 255, 255]
 
 

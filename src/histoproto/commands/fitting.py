@@ -155,7 +155,8 @@ def report_outcome(run: Path, record: dict[str, Any], *, json: bool, verb: str) 
         from rich.console import Console
 
         console = Console()
-        chosen = f", best epoch {record['best_epoch']} by {record['choose_by']}" if record["best_epoch"] else ""
+        judged = record["best_epoch"] and record["choose_by"] != "last"
+        chosen = f", best epoch {record['best_epoch']} by {record['choose_by']}" if judged else ""
         console.print(f"{run}: {record['stopped']} after {record['seconds']:.0f} s{chosen}", highlight=False)
         say_next(following)
     return INTERRUPTED if interrupted else 0

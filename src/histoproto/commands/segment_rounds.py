@@ -11,7 +11,7 @@ from histoproto.errors import ConfigError, DataError, RunError
 if TYPE_CHECKING:
     from histoproto.data.manifest import Study
     from histoproto.data.patches import PatchDataset
-    from histoproto.data.pseudo_masks import MaskedPatchDataset
+    from histoproto.data.pseudo_masks import Kept, MaskedPatchDataset
     from histoproto.presets.segment import SegmentSettings
     from histoproto.runs import RunFolder
     from histoproto.training.loop import FitResult
@@ -43,8 +43,7 @@ class TrainingPatches:
     """Patches with masks, and what it takes to be learned from."""
 
     patches: "MaskedPatchDataset"
-    least_confidence: tuple[int, ...]
-    """Of each class, 0..255."""
+    kept: "Kept"
 
 
 def check(settings: "SegmentSettings", trained: "Run") -> None:
@@ -136,7 +135,7 @@ def _round(
 
     def first() -> dict[str, Any]:
         record = first_record(settings, study, built.weights)
-        return record | {"pseudo_masks": {**made.source, "least_confidence": list(training.least_confidence)}}
+        return record | {"pseudo_masks": {**made.source, **_told(training.kept, study)}}
 
     return fit_and_record(folder, settings, study, first, train, holdout, resume=resume)
 
@@ -203,8 +202,37 @@ def _masked_patches(
 
     files = read_mask_files(made.folder, patches.records)
     with progress_bar("Reading pseudo masks", len(patches)) as advance:
-        thresholds = find_thresholds(patches.records, files, study.taxonomy, settings.keep, advance)
-    return TrainingPatches(MaskedPatchDataset(patches, files, study.taxonomy, thresholds), thresholds)
+        kept = find_thresholds(patches.records, files, study.taxonomy, settings.keep, advance)
+    if settings.keep < 1:
+        _say_kept(kept, study)
+    return TrainingPatches(MaskedPatchDataset(patches, files, study.taxonomy, kept.least), kept)
+
+
+def _told(kept: "Kept", study: "Study") -> dict[str, Any]:
+    """Return for the record which pixels are learned from, class by class."""
+    classes = study.taxonomy.classes
+    return {
+        "least_confidence": dict(zip(classes, kept.least, strict=True)),
+        "kept": {name: round(share, 4) for name, share in zip(classes, kept.shares, strict=True)},
+    }
+
+
+def _say_kept(kept: "Kept", study: "Study") -> None:
+    """Say what stays, since it may be more than was asked for."""
+    from rich.console import Console
+
+    from histoproto.training.launch import is_leader
+
+    if is_leader():
+        shares = ", ".join(
+            f"{name} {share:.0%}" for name, share in zip(study.taxonomy.classes, kept.shares, strict=True)
+        )
+        Console(stderr=True).print(
+            f"Learning from {shares} of the pixels of pseudo masks; equally sure ones stay together",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
 
 
 def _mosaics(patches: "PatchDataset", settings: "SegmentSettings", study: "Study") -> "Mosaics | None":

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,15 @@ class MaskFiles:
 
     mask: Path
     confidence: Path
+
+
+class Kept(NamedTuple):
+    """Which pixels are sure enough to be learned from."""
+
+    least: tuple[int, ...]
+    """Least confidence of each class, 0..255."""
+    shares: tuple[float, ...]
+    """Share of each class's pixels that stays; more than was asked for where many pixels are equally sure."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +132,8 @@ def find_thresholds(
     taxonomy: Taxonomy,
     keep: float,
     advance: Advance,
-) -> tuple[int, ...]:
-    """Return the least confidence of each class, 0..255, at which ``keep`` of its pixels stay.
+) -> Kept:
+    """Return the least confidence of each class at which ``keep`` of its pixels stay.
 
     Args:
         records: patches.
@@ -147,7 +157,9 @@ def find_thresholds(
             f"no pseudo mask holds any {', '.join(empty)}, so nothing could learn it; look at the masks, train the "
             "first stage longer, or import the study without this class"
         )
-    return tuple(class_thresholds(histogram, keep).tolist())
+    least = class_thresholds(histogram, keep)
+    staying = histogram * (torch.arange(256) >= least[:, None])
+    return Kept(tuple(least.tolist()), tuple((staying.sum(1) / histogram.sum(1)).tolist()))
 
 
 def _sized(mask: NDArray[np.uint8], side: Sequence[int]) -> NDArray[np.uint8]:

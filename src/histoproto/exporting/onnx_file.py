@@ -1,9 +1,13 @@
 """A run as one ONNX file, computed again by ONNX Runtime and compared before it appears."""
 
 import json
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +111,7 @@ def _traced(graph: EvidenceGraph, what: str) -> Any:
     }
     example = torch.zeros(2, 3, 75, 106)  # sides of no pattern, so that none is taken for a rule
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, of which a user can mend none
+        with torch.no_grad(), _in_silence():
             traced = torch.export.export(
                 graph, (example,), dynamic_shapes=(axes,), prefer_deferred_runtime_asserts_over_guards=True
             )
@@ -116,10 +119,22 @@ def _traced(graph: EvidenceGraph, what: str) -> Any:
                 traced, dynamo=True, verbose=False, input_names=[INPUT], output_names=list(OUTPUTS)
             )
     except _TRACING as error:
-        reason = str(error).strip().partition("\n")[0][:200]
         raise ConfigError(
-            f"{what} cannot be traced for images of any size ({type(error).__name__}: {reason}); {OTHER_WAY}"
+            f"{what} cannot be traced for images of any size (torch: {type(error).__name__}); {OTHER_WAY}"
         ) from None
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Keep torch from printing, logging and warning pages about its own insides."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _metadata(model: Exported) -> dict[str, str]:

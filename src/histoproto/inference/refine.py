@@ -18,7 +18,7 @@ from histoproto.inference.settings import InferenceSettings
 from histoproto.inference.superpixels import SuperpixelVoting
 
 LARGEST_PX = 9 * 10**6
-"""The CRF keeps about 400 bytes per pixel; the others less."""
+"""The CRF keeps about 600 bytes per pixel; the others less."""
 
 Refiner = Callable[[Float[Tensor, "classes height width"]], Float[Tensor, "classes height width"]]
 
