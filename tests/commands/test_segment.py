@@ -58,7 +58,10 @@ def test_every_other_command_takes_a_segmenter(command, segmented, study, tmp_pa
     assert command("report", run) == 0
     assert command("predict", run, slide, "--out", tmp_path / "out", "--assume-mpp", "0.5") == 0
     page = (run / "report.html").read_text()
-    assert "segmenter" in page
+    assert "What it learned from" in page
+    assert "50% of the training images were mosaics" in page
+    assert "pseudo mask of PHANTOM" in page
+    assert "Prototypes" not in page
     capsys.readouterr()
     assert command("explain", run) == 2
     assert "is a segmenter, which has no prototypes" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from histoproto.reports.picture_rows import (
     sheet_of,
     tissue_colours,
 )
+from histoproto.reports.pseudo_masks import pseudo_mask_rows, teaching_words
 from histoproto.reports.published import MARKS, MEASURES, PROTOCOL, Published, our_rows
 from histoproto.reports.reading import RunContents, Slide
 from histoproto.reports.tables import Table, table_of_published, tables_of, tables_of_comparison
@@ -81,6 +82,7 @@ def compose(contents: RunContents, comparison: Comparison | None = None, publish
     examples = example_rows(contents)
     patches = compared_rows(comparison) if comparison else []
     prototypes = prototype_rows(contents.prototypes)
+    taught = pseudo_mask_rows(contents)
     html = (
         _environment()
         .get_template("report.html.j2")
@@ -98,6 +100,8 @@ def compose(contents: RunContents, comparison: Comparison | None = None, publish
             prototypes=prototypes,
             prototypes_shown=min(len(contents.prototypes), MOST_PROTOTYPE_MAPS),
             prototypes_all=len(contents.prototypes),
+            taught=taught,
+            teaching=teaching_words(contents),
             comparison=comparison,
             caution=caution(comparison.told) if comparison else "",
             boxes=boxes,
@@ -145,6 +149,7 @@ def _of_run(contents: RunContents) -> dict[str, Any]:
         "config": contents.config,
         "record": contents.record,
         "foreign": contents.foreign,
+        "segmenter": contents.segmenter,
         "taxonomy": taxonomy,
         "legend": list(zip(taxonomy.classes, taxonomy.titles, taxonomy.colours, strict=True)),
         "ignore_colour": pictures.IGNORE_COLOUR,

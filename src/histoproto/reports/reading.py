@@ -50,6 +50,15 @@ class PrototypeMap:
 
 
 @dataclass(frozen=True)
+class PseudoMask:
+    """What a segmenter was taught about one training patch."""
+
+    image: Path
+    mask: Path
+    confidence: Path
+
+
+@dataclass(frozen=True)
 class Slide:
     """A predicted slide or large image, a folder of ``predictions/``."""
 
@@ -76,6 +85,13 @@ class RunContents:
     """Runs of the comparison that ``evaluate --compare`` left, this one among them."""
     prototypes: list[PrototypeMap]
     slides: list[Slide]
+    pseudo_masks: list[PseudoMask]
+    """Of the training patches that a segmenter learned from; empty for every other run."""
+
+    @property
+    def segmenter(self) -> bool:
+        """Whether this is a run of the second stage."""
+        return self.config.get("method") == "segmenter"
 
     @property
     def foreign(self) -> bool:
@@ -116,7 +132,18 @@ def read_run(path: Path) -> RunContents:
             Slide(file.parent.name, _json(file, {}).get("areas", {}), file.parent / "overlay.png")
             for file in sorted((path / "predictions").glob("*/areas.json"))
         ],
+        pseudo_masks=[_pseudo_mask(path, row) for row in _rows(path / "pseudo_masks" / "manifest.csv")],
     )
+
+
+def _pseudo_mask(run: Path, row: dict[str, str]) -> PseudoMask:
+    """Return a row of the manifest; masks are looked for inside the run, which may have been moved."""
+    folder = run / "pseudo_masks"
+    try:
+        names = Path(row["mask"]).name, Path(row["confidence"]).name
+        return PseudoMask(Path(row["image"]), folder / names[0], folder / "confidence" / names[1])
+    except KeyError as key:
+        raise RunError(f"{folder / 'manifest.csv'} has no column {key}; make the masks again") from None
 
 
 def _json(file: Path, absent: Any) -> Any:
