@@ -96,9 +96,12 @@ class RunFolder:
         """Hold the folder for this process; the lock goes with the process, however it ends.
 
         Raises:
-            RunError: if another process holds it.
+            RunError: if another process holds it, or it cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be made ({error.strerror}); choose another run folder") from None
         with (self.path / ".lock").open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -140,10 +140,61 @@ def test_masks_of_a_run_that_was_trained_again_are_refused(command, trained, stu
     assert (run / "pseudo_masks" / "manifest.parquet").exists()
 
 
+def test_a_teacher_that_was_chosen_by_masks_makes_a_val_tuned_segmenter(command, trained, tmp_path):
+    source, run = tmp_path / "lpd", tmp_path / "seg"
+    shutil.copytree(trained, source)
+    record = json.loads((source / "run.json").read_text())
+    (source / "run.json").write_text(json.dumps(record | {"val_tuned": True}))
+    assert command("segment", source, "--run", run, "--epochs", 1) == 0
+    assert json.loads((run / "run.json").read_text())["val_tuned"] is True
+    assert command("evaluate", run, "--split", "val") == 0
+    assert command("report", run) == 0
+    page = (run / "report.html").read_text()
+    assert "the run that taught it was, so the model is val-tuned" in page
+    assert "label-only" not in page
+
+
+def test_pseudo_masks_take_white_for_background_whatever_the_source_does(command, study, tmp_path):
+    source, run = tmp_path / "lpd", tmp_path / "seg"
+    short = ("--epochs", 1, "--batch", 8, "--backbone", "mit-b1", "--preset", "released", "--encoder", "none")
+    assert command("train", "lpd", study, "--run", source, *short) == 0
+    assert yaml.safe_load((source / "config.yaml").read_text())["inference"]["background"] == "unlikely"
+    assert command("segment", source, "--run", run, "--epochs", 1) == 0
+    record = json.loads((run / "run.json").read_text())
+    assert record["pseudo_masks"]["inference"]["background"] == "white"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("source: elsewhere", "names another source"),
+        ("backbone: {frozen: true}", "of which only zoom can be changed"),
+        ("modell: {arch: fpn}", "there is no setting modell"),
+    ],
+)
+def test_settings_that_could_only_be_dropped_are_refused(content, sentence, command, trained, tmp_path, capsys):
+    file = tmp_path / "settings.yaml"
+    file.write_text(content + "\n")
+    assert command("segment", trained, "--run", tmp_path / "seg", "--settings", file) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_settings_of_a_run_make_the_same_run_again(command, segmented, trained, tmp_path):
+    assert command("segment", trained, "--run", tmp_path / "again", "--settings", segmented / "config.yaml") == 0
+    again = tmp_path / "again" / "checkpoints" / "best" / "model.safetensors"
+    assert again.read_bytes() == (segmented / "checkpoints" / "best" / "model.safetensors").read_bytes()
+
+
+def test_a_run_folder_that_is_a_file_is_refused(command, trained, tmp_path, capsys):
+    (tmp_path / "seg").write_text("notes")
+    assert command("segment", trained, "--run", tmp_path / "seg") == 2
+    assert "cannot be made" in capsys.readouterr().err
+
+
 def test_mosaics_without_single_label_patches_are_refused(command, tmp_path, capsys):
     study, run = tmp_path / "study", tmp_path / "lpd"
     write_patches(tmp_path / "p", train=40, val=8, test=6, size_px=64, seed=3, on_progress=lambda _count: None)
-    for image in (tmp_path / "p" / "train").glob("*.png"):
+    for image in (tmp_path / "p" / "training").glob("*.png"):
         digits = image.stem[image.stem.index("[") + 1 : -1]
         if digits.count("1") == 1:
             image.unlink()

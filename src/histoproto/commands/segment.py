@@ -116,10 +116,27 @@ def _start(source: Path, run: Path, file: Path | None, flags: dict[tuple[str, ..
     trained = load_run(source)
     settings = _settled(trained, file, flags)
     check(settings, trained)
+    _warn_about_random_weights(settings)
     with held(folder):
         if is_leader():
             folder.write_config(describe(settings, trained.taxonomy, trained.study))
         return train_rounds(folder, settings, read_study(trained.study), resume=False)
+
+
+def _warn_about_random_weights(settings: "SegmentSettings") -> None:
+    """Say that an encoder starts from nothing unless it was given weights."""
+    from rich.console import Console
+
+    from histoproto.training.launch import is_leader
+
+    if settings.backbone.weights in (None, "none") and is_leader():
+        Console(stderr=True).print(
+            f"Note: {settings.backbone.name} starts from random weights; name some with --weights, or take the "
+            "source's backbone with --encoder run",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
 
 
 def _settled(trained: "Run", file: Path | None, flags: dict[tuple[str, ...], Any]) -> "SegmentSettings":
@@ -128,6 +145,7 @@ def _settled(trained: "Run", file: Path | None, flags: dict[tuple[str, ...], Any
 
     from histoproto.presets.changes import given_changes, merge_segment_settings, read_changes
     from histoproto.presets.segment import RUN, SegmentSettings
+    from histoproto.presets.settings import BackboneSettings
     from histoproto.wiring.segmenters import own_backbone
 
     own = trained.settings
@@ -138,13 +156,21 @@ def _settled(trained: "Run", file: Path | None, flags: dict[tuple[str, ...], Any
         inference=replace(own.inference, refine="none", background="white"),
     )
     if file is not None:
-        settings = merge_segment_settings(settings, read_changes(file), file)
+        changes = read_changes(file)
+        if changes.pop("source", settings.source) != settings.source:
+            raise ConfigError(f"{file} names another source than {trained.folder.path}; leave source out of it")
+        settings = merge_segment_settings(settings, changes, file)
     settings = merge_segment_settings(settings, given_changes(flags), Path("command line"))
     if settings.backbone.name != RUN:
         return settings
+    zoom = settings.backbone.zoom
     if settings.backbone.weights is not None:
         raise ConfigError("encoder run brings its own weights; leave --weights out, or name another --encoder")
-    zoom = settings.backbone.zoom
+    if settings.backbone != BackboneSettings(RUN, zoom=zoom):
+        raise ConfigError(
+            "encoder run is the source's backbone as it is set there, of which only zoom can be changed; name another "
+            "--encoder, or leave the other settings of backbone out"
+        )
     backbone = own_backbone(trained)
     return replace(settings, backbone=backbone if zoom == 1 else replace(backbone, zoom=zoom))
 

@@ -23,6 +23,8 @@ PREVIOUS = "previous"
 """Folder of the round before, inside a run of several rounds."""
 PSEUDO_MASKS = "pseudo_masks"
 """Folder of the masks that a round learns from, inside its run."""
+LARGER_PX = 96
+"""How much larger a second image is on which a network is tried: some take one size alone."""
 MASKS_DONE = "manifest.parquet"
 """Written when all masks are there."""
 MOSAIC_PATCHES = 256
@@ -91,15 +93,19 @@ def _previous(path: Path, settings: "SegmentSettings", study: "Study") -> dict[s
     """Train the round before, unless it is there already."""
     from histoproto.presets.changes import describe
     from histoproto.runs import RunFolder
+    from histoproto.training.launch import is_leader
 
     folder = RunFolder(path)
     begun = folder.config_file.exists()
     if begun and "gate" in folder.read_record():
         return folder.read_record()
     with held(folder):
-        if not begun:
+        if not begun and is_leader():
             folder.write_config(describe(settings, study.taxonomy, study.folder.absolute()))
-        return train_rounds(folder, settings, study, resume=begun)
+        record = train_rounds(folder, settings, study, resume=begun)
+    while record["stopped"] != "interrupted" and "gate" not in folder.read_record():
+        time.sleep(1)  # the first of several processes fits the gate
+    return record
 
 
 def _round(
@@ -107,6 +113,7 @@ def _round(
 ) -> dict[str, Any]:
     from histoproto.data.patches import PatchDataset, collate
     from histoproto.data.pseudo_masks import collate_masked
+    from histoproto.runs import RunFolder
     from histoproto.training.loop import fit
     from histoproto.training.preparing import masked
 
@@ -114,6 +121,8 @@ def _round(
     holdout = PatchDataset(study.split(study.choosing_split), settings.patch_px)
     made = _pseudo_masks(folder, settings, study, teacher)
     training = _masked_patches(patches, made, settings, study)
+    if settings.keep < 1 and not resume:
+        _say_kept(training.kept, study)
     steps = settings.training.epochs * max(1, len(patches) // settings.training.batch)
     built = _build(settings, study, round(settings.model.relabel_after * steps))
 
@@ -135,6 +144,9 @@ def _round(
 
     def first() -> dict[str, Any]:
         record = first_record(settings, study, built.weights)
+        record["val_tuned"] |= any(
+            RunFolder(run).read_record().get("val_tuned") for run in _teachers(settings, teacher)
+        )
         return record | {"pseudo_masks": {**made.source, **_told(training.kept, study)}}
 
     return fit_and_record(folder, settings, study, first, train, holdout, resume=resume)
@@ -150,20 +162,30 @@ def _build(settings: "SegmentSettings", study: "Study", relabel_from: int) -> "B
 
 
 def _try(built: "BuiltSegmenter", settings: "SegmentSettings", patches: "PatchDataset") -> None:
-    """Show one patch to the network."""
+    """Show the network a patch, and a larger image, as prediction will."""
     import torch
+    from torch.nn.functional import pad
 
     image = patches[0].image[None].float() / 255
     try:
         with torch.inference_mode():
             built.model.eval().class_maps(image)
+            built.model.class_maps(pad(image, (0, LARGER_PX, 0, LARGER_PX)))
     except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts sizes
         height, width = image.shape[-2:]
         raise ConfigError(
-            f"{settings.model.arch} on {settings.backbone.name} does not take patches of {width} x {height} px "
-            f"({' '.join(str(error).split())[:200]}); choose another --arch, or resize "
-            "patches with patch_px in --settings"
+            f"{settings.model.arch} on {settings.backbone.name} does not take patches of {width} x {height} px and "
+            f"larger images, as prediction needs ({' '.join(str(error).split())[:200]}); choose another --arch or "
+            "--encoder"
         ) from None
+
+
+def _teachers(settings: "SegmentSettings", teacher: Path) -> list[Path]:
+    """Return the runs that this one goes back to: who made its masks, and whose weights it starts from."""
+    from histoproto.wiring.encoders import FROM_RUN
+
+    weights = settings.backbone.weights or ""
+    return [teacher, *([Path(weights.removeprefix(FROM_RUN))] if weights.startswith(FROM_RUN) else [])]
 
 
 def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Study", teacher: Path) -> MadeMasks:
@@ -180,6 +202,9 @@ def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Stud
         )
     first = teacher == Path(settings.source)
     trained = trained.refined(settings.refine, settings.refine_weights) if first else trained.refined("none")
+    # whatever the source's preset says: what class maps call unlikely is tissue that nobody has learned yet
+    inference = replace(trained.settings.inference, background="white")
+    trained = trained._replace(settings=replace(trained.settings, inference=inference))
     place, source = folder.path / PSEUDO_MASKS, source_of(trained, study)
     begun = read_source(place)
     if begun is not None and begun != source:
@@ -203,8 +228,6 @@ def _masked_patches(
     files = read_mask_files(made.folder, patches.records)
     with progress_bar("Reading pseudo masks", len(patches)) as advance:
         kept = find_thresholds(patches.records, files, study.taxonomy, settings.keep, advance)
-    if settings.keep < 1:
-        _say_kept(kept, study)
     return TrainingPatches(MaskedPatchDataset(patches, files, study.taxonomy, kept.least), kept)
 
 

@@ -72,7 +72,7 @@ def figures_of(run: RunFolder, checkpoint: str, gate: Gate, variant: str | None)
             f"{unit['number']} {unit['resampled']}",
             {rule: _row(figures) for rule, figures in results[HONEST].items()},
             "none" if variant else found["refine"],
-            found["choose_by"] == "validation-masks",
+            found["choose_by"] == "validation-masks" or bool(run.read_record().get("val_tuned")),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(

@@ -83,7 +83,7 @@ def read_changes(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} is not valid YAML: {error}") from None
     if not isinstance(changes, dict):
         raise ConfigError(f"{file} holds no settings; write them like a run's config.yaml")
-    return changes
+    return {name: value for name, value in changes.items() if name not in ("taxonomy", "study")}
 
 
 def given_changes(flags: dict[tuple[str, ...], Any]) -> dict[str, Any]:

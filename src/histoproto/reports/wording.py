@@ -148,14 +148,19 @@ def _supervision(contents: RunContents) -> list[str]:
     rule = contents.record.get("choose_by") or contents.config.get("training", {}).get("choose_by")
     epoch = contents.record.get("best_epoch")
     which = f"The checkpoint (epoch {epoch})" if epoch is not None else "The checkpoint"
+    if rule != "validation-masks" and contents.record.get("val_tuned"):
+        return [
+            f"{which} was not chosen by masks, but the run that taught it was, so the model is val-tuned: it rests on "
+            "more than image-level labels."
+        ]
     match rule:
         case "holdout-loss":
             return [
-                f"{which} is the one with the lowest loss on held-out labels. No mask took part in training or in "
-                "this choice: the model is label-only."
+                f"{which} is the one with the lowest loss on held-out labels. No true mask took part in training or "
+                "in this choice: the model is label-only."
             ]
         case "last":
-            return [f"{which} is the last one. No mask took part in training: the model is label-only."]
+            return [f"{which} is the last one. No true mask took part in training: the model is label-only."]
         case "validation-masks":
             same = " The figures here come from the validation split itself and flatter it."
             seen = str(contents.evaluation.get("split", "")).startswith("val")

@@ -16,9 +16,6 @@ from histoproto.losses.generalised_cross_entropy import generalised_cross_entrop
 from histoproto.losses.symmetric_cross_entropy import symmetric_cross_entropy
 from histoproto.segmenters.settings import PixelLoss, SegmenterSettings
 
-UNKNOWN = 255
-"""Mask value of a pixel that nobody knows."""
-
 
 def _ce_dice(logits: Tensor, masks: Tensor) -> Tensor:
     return pixel_cross_entropy(logits, masks) + soft_dice(logits, masks)
@@ -44,9 +41,9 @@ class PseudoMaskSegmenter(Segmenter):
     against the image-level labels, and the loss that keeps absent classes from winning. The scores make the gate, as
     in the first stage.
 
-    Online relabelling: from a stated step on, pixels take the class of the moving average of the network (Tarvainen and
-    Valpola, NeurIPS 2017) among the classes of the label, where that is sure. Pixels of composed images, whose masks
-    are known by construction, keep theirs; so does background.
+    Online relabelling: from a stated step on, pixels take the class of the moving average of the network (Tarvainen
+    and Valpola, NeurIPS 2017) among the classes of the label, where that is sure. Composed images are left alone,
+    since their masks, or those of the regions pasted into them, are known by construction; so is background.
 
     Args:
         network: normalised images to ``(batch, 2 * classes, height, width)``.
