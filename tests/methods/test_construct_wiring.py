@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
-from histoproto import wiring
 from histoproto.backbones.moving_average import MovingAverage
 from histoproto.backbones.registry import build_backbone
 from histoproto.backbones.small_conv import SmallConv
@@ -18,6 +17,8 @@ from histoproto.presets.registry import preset_settings
 from histoproto.presets.settings import BackboneSettings, EncoderSettings, PrototypeSource
 from histoproto.prompts.reader import read_prompts
 from histoproto.taxonomy import BCSS_WSSS
+from histoproto.wiring import methods as wiring
+from histoproto.wiring.runs import load_run
 
 DIM = 192
 """Channels of small-conv's last level, which is the space of its own encoder."""
@@ -138,7 +139,7 @@ def test_a_trained_run_is_loaded_from_its_checkpoint_without_text_encoder_or_tea
     save_file(method.state_dict(), folder.checkpoint("best") / "model.safetensors")
     changed = describe(replace(chosen, prototypes=PrototypeSource(text_encoder="gone")), BCSS_WSSS, tmp_path)
     folder.write_config(changed)
-    run = wiring.load_run(folder.path)
+    run = load_run(folder.path)
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(run.method.class_maps(images).maps, method.eval().class_maps(images).maps)
