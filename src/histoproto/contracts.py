@@ -120,7 +120,7 @@ class Segmenter(TissueModel):
             images: RGB in [0, 1].
             labels: 1 where a class is present.
             masks: class index per pixel; ``classes`` where background, 255 where nobody knows.
-            composed: whether an image was composed of patches, so that its mask is known by construction.
+            composed: whether an image, or a region pasted into it, was composed of patches whose class is known.
             step: counts optimiser steps from 0.
         """
 
