@@ -12,7 +12,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[wsi,export]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[wsi,export,ray]" --group dev
 	touch $(STAMP)
 
 demo: $(STAMP)

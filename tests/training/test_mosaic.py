@@ -4,6 +4,7 @@ from histoproto.training.mosaic import MosaicBank, Mosaics
 from histoproto.training.settings import AugmentSettings, MosaicSettings
 
 SIDE = 32
+STILL = AugmentSettings(flips=False, stain_sigma=0.0, stain_bias=0.0)
 COLOURS = torch.tensor([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
 
 
@@ -20,8 +21,8 @@ def batch(count):
     return images, labels, torch.full((count, SIDE, SIDE), 2), torch.arange(count)
 
 
-def compose(share=0.0, pasted=0.0, count=64, epoch=0, shelf=None):
-    return Mosaics(shelf or bank(), MosaicSettings(share, pasted), seed=5)(*batch(count), epoch)
+def compose(share=0.0, pasted=0.0, count=64, epoch=0, shelf=None, stain=STILL):
+    return Mosaics(shelf or bank(), MosaicSettings(share, pasted), stain, seed=5)(*batch(count), epoch)
 
 
 def pure(images):
@@ -68,6 +69,23 @@ def test_slides_are_mixed_only_where_none_shows_two_classes():
     assert any({0, 2} <= set(mask.unique().tolist()) for mask in mixed.masks)
 
 
+def test_only_patches_of_several_slides_have_their_stain_varied_one_by_one():
+    varied = AugmentSettings(stain_sigma=0.3, stain_bias=0.1)
+    assert compose(share=1.0, stain=varied).images.equal(compose(share=1.0).images)
+    apart = bank(groups=("a", "b", "c", "d"))
+    still, made = compose(share=1.0, shelf=apart), compose(share=1.0, shelf=apart, stain=varied)
+    change = (made.images - still.images).abs().amax((1, 2, 3))
+    mixed = torch.tensor([len(mask.unique()) > 1 for mask in still.masks])
+    assert (change[mixed] > 0.02).all()
+    assert made.masks.equal(still.masks)
+
+
+def test_white_stays_background_where_the_stain_varies():
+    apart = bank(groups=("a", "b", "c", "d"))
+    apart.images[:] = 250
+    assert (compose(share=1.0, shelf=apart, stain=AugmentSettings(stain_bias=0.5)).masks == 3).all()
+
+
 def test_a_pasted_region_leaves_the_rest_as_it_was():
     made = compose(pasted=1.0)
     images, _, masks, _ = batch(64)
@@ -89,7 +107,7 @@ def test_the_shares_are_kept():
 
 
 def test_a_mosaic_depends_on_seed_epoch_and_index_alone():
-    mosaics = Mosaics(bank(), MosaicSettings(0.5, 0.2), seed=5)
+    mosaics = Mosaics(bank(), MosaicSettings(0.5, 0.2), AugmentSettings(), seed=5)
     whole = mosaics(*batch(16), 3)
     order = torch.tensor([7, 2, 11])
     images, labels, masks, indices = (part[order] for part in batch(16))

@@ -272,7 +272,7 @@ def _mosaics(patches: "PatchDataset", settings: "SegmentSettings", study: "Study
         tuple((patches.records[place].labels or ()).index(1) for place in places),
         tuple(patches.records[place].group for place in places),
     )
-    return Mosaics(bank, settings.mosaics, derive_seed(settings.seed, MOSAIC))
+    return Mosaics(bank, settings.mosaics, settings.augment, derive_seed(settings.seed, MOSAIC))
 
 
 def _single_label_patches(patches: "PatchDataset", study: "Study") -> list[int]:

@@ -17,8 +17,11 @@ DARKEST = 1 / 255
 STAIN_COLOURS = ((0.650, 0.704, 0.286), (0.072, 0.990, 0.105))
 """Optical density of haematoxylin and of eosin in R, G, B (Ruifrok and Johnston 2001, table 1)."""
 
-DRAWS = 9
-"""Random numbers per patch: mirror left-right, mirror up-down, transpose, three scales, three offsets."""
+STAIN_DRAWS = 6
+"""Random numbers per patch for its stain: three scales, three offsets."""
+
+DRAWS = 3 + STAIN_DRAWS
+"""Random numbers per patch: mirror left-right, mirror up-down, transpose, then its stain."""
 
 
 def draw(indices: Int64[Tensor, " batch"], seed: int, epoch: int) -> Float[Tensor, "batch draws"]:
@@ -42,11 +45,17 @@ def vary(
         draws: what ``draw`` returned.
         settings: what to vary and how much.
     """
-    images = turn(images, draws, settings)
-    if settings.stain_sigma or settings.stain_bias:
-        spread = 2 * draws[:, 3:] - 1
-        images = vary_stain(images, 1 + settings.stain_sigma * spread[:, :3], settings.stain_bias * spread[:, 3:])
-    return images
+    return vary_stain_at_random(turn(images, draws, settings), draws[:, 3:], settings)
+
+
+def vary_stain_at_random(
+    images: Float[Tensor, "batch 3 height width"], draws: Float[Tensor, "batch draws"], settings: AugmentSettings
+) -> Float[Tensor, "batch 3 height width"]:
+    """Return patches whose stain varies by ``draws``, as much as ``settings`` allow; see ``vary_stain``."""
+    if not (settings.stain_sigma or settings.stain_bias):
+        return images
+    spread = (2 * draws - 1).to(images.device)
+    return vary_stain(images, 1 + settings.stain_sigma * spread[:, :3], settings.stain_bias * spread[:, 3:])
 
 
 def turn(

@@ -6,8 +6,9 @@ over, and a mosaic of such patches has a true mask.
 
 *Differences*: regions have random smooth outlines instead of a grid's, and fade into each other over a few pixels, so
 that neither straight nor sharp edges give them away; patches of one slide are put together where it shows two classes,
-so that the stain does not tell the regions apart; every class has its share of the mosaics, however rare it is; a
-region may also be pasted into an ordinary training image.
+and patches of several slides have their stain varied one by one, so that the stain does not tell the regions apart;
+every class has its share of the mosaics, however rare it is; a region may also be pasted into an ordinary training
+image.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from histoproto.cams.background import white_background
+from histoproto.training.augment import STAIN_DRAWS, vary_stain_at_random
 from histoproto.training.seeds import derive_seed, uniform_draws
-from histoproto.training.settings import MosaicSettings
+from histoproto.training.settings import AugmentSettings, MosaicSettings
 
 Choice = TypeVar("Choice")
 
@@ -31,8 +33,12 @@ CELLS = 4
 """Cells of the random fields along a side: a region is about a quarter of the image wide."""
 SHARPNESS = 4.0
 """Steepness of the border between two regions, in units of a random field's typical slope per pixel."""
-DRAWS = 2 + 2 * SOURCES + SOURCES * (CELLS + 1) ** 2
-"""Random numbers per image: what it becomes, its slide, a class and a patch per source, the fields."""
+FIELDS = 2 + 2 * SOURCES
+"""Place of the first random number of the fields, after what the image becomes, its slide, a class and a patch each."""
+STAINS = FIELDS + SOURCES * (CELLS + 1) ** 2
+"""Place of the first random number of the stains, after the fields."""
+DRAWS = STAINS + SOURCES * STAIN_DRAWS
+"""Random numbers per image."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,14 @@ class Mosaics:
     Args:
         bank: patches of at least two classes.
         settings: how many.
+        augment: how much the stain of patches of several slides varies.
         seed: seed of the mosaics.
     """
 
-    def __init__(self, bank: MosaicBank, settings: MosaicSettings, seed: int) -> None:
+    def __init__(self, bank: MosaicBank, settings: MosaicSettings, augment: AugmentSettings, seed: int) -> None:
         self.bank = bank
         self.settings = settings
+        self.augment = augment
         self.seed = seed
         self.shelves = bank.shelves()
         self.everything: dict[int, list[int]] = {}
@@ -107,30 +115,32 @@ class Mosaics:
             if not whole and own[0] >= self.settings.share + self.settings.pasted:
                 continue
             ground = None if whole else (images[place], masks[place])
-            images[place], masks[place] = self._compose(own, images[place], ground)
-            masks[place][white_background(images[place][None])[0]] = labels.shape[1]
+            images[place], masks[place] = self._compose(own, images[place], ground, labels.shape[1])
             held = torch.bincount(masks[place].flatten(), minlength=256)[: labels.shape[1]] > 0
             labels[place] = held if whole else torch.maximum(labels[place], held.to(labels))
             composed[place] = True
         return Composed(images, labels, masks, composed)
 
     def _compose(
-        self, own: Float[Tensor, " draws"], like: Tensor, ground: tuple[Tensor, Tensor] | None
+        self, own: Float[Tensor, " draws"], like: Tensor, ground: tuple[Tensor, Tensor] | None, background: int
     ) -> tuple[Float[Tensor, "3 height width"], Int64[Tensor, "height width"]]:
         """Return one image and its mask, from single-label patches and, where given, an image below them."""
         size, device = tuple(like.shape[-2:]), like.device
         count = SOURCES if ground is None else 1
-        chosen = self._chosen(own[1 : 2 + 2 * SOURCES], count)
-        pictures = [self.bank.images[place].to(device).float() / 255 for place in chosen]
-        fills = [torch.full(size, self.bank.classes[place], device=device) for place in chosen]
+        chosen = self._chosen(own[1:FIELDS], count)
+        pictures = self.bank.images[chosen].to(device).float() / 255
+        own_classes = torch.tensor([self.bank.classes[place] for place in chosen], device=device)[:, None, None]
+        fills = torch.where(white_background(pictures), background, own_classes)
+        if ground is not None or len({self.bank.groups[place] for place in chosen}) > 1:
+            pictures = vary_stain_at_random(pictures, own[STAINS:].view(SOURCES, STAIN_DRAWS)[:count], self.augment)
         if ground is not None:
-            pictures.append(ground[0])
-            fills.append(ground[1])
-        grids = own[2 + 2 * SOURCES :].view(SOURCES, 1, CELLS + 1, CELLS + 1)[: len(pictures)]
+            pictures = torch.cat([pictures, ground[0][None]])
+            fills = torch.cat([fills, ground[1][None]])
+        grids = own[FIELDS:STAINS].view(SOURCES, 1, CELLS + 1, CELLS + 1)[: len(pictures)]
         fields = interpolate(grids, size=size, mode="bicubic", align_corners=True)[:, 0].to(device)
         shares = (fields * SHARPNESS * max(size) / CELLS).softmax(0)
-        image = torch.einsum("shw,schw->chw", shares, torch.stack(pictures))
-        mask = torch.stack(fills).gather(0, shares.argmax(0, keepdim=True))[0]
+        image = torch.einsum("shw,schw->chw", shares, pictures)
+        mask = fills.gather(0, shares.argmax(0, keepdim=True))[0]
         return image, mask
 
     def _chosen(self, own: Float[Tensor, " draws"], count: int) -> list[int]:
