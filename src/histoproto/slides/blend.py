@@ -31,12 +31,22 @@ class Blender:
     With ``fade``, a tile weighs nothing within the margin of an inner edge; from there its weight rises as a squared
     sine over the overlap, up to the same distance from its neighbour's edge, so that the weights of two neighbours add
     up to 1. Where tiles overlap by more (at the far borders) the sum is divided by its weight. Edges on the image's
-    border do not fade. Without ``fade`` all pixels of a tile weigh the same.
+    border do not fade. Without ``fade`` all pixels of a tile weigh the same. With ``sparse``, tiles may be left out;
+    where no tile has any weight the map is 0.
     """
 
     def __init__(
-        self, channels: int, height_px: int, width_px: int, tile_px: int, overlap_px: int, *, fade: bool = True
+        self,
+        channels: int,
+        height_px: int,
+        width_px: int,
+        tile_px: int,
+        overlap_px: int,
+        *,
+        fade: bool = True,
+        sparse: bool = False,
     ) -> None:
+        self._sparse = sparse
         self._height_px, self._width_px, self._tile_px = height_px, width_px, tile_px
         self._rise = _rise(tile_px, overlap_px) if fade else np.ones(tile_px, np.float32)
         self._sums = np.zeros((channels, tile_px, width_px), np.float32)
@@ -76,11 +86,13 @@ class Blender:
         return self._take(self._height_px - self._top_px)
 
     def _take(self, rows: int) -> Band | None:
-        if not 0 <= rows <= self._tile_px or not self._weights[:rows].all():
+        complete = self._sparse or self._weights[:rows].all()
+        if not 0 <= rows <= self._tile_px or not complete:
             raise ValueError(f"tiles are not in row order, or some are missing below {self._top_px} px")
         if rows == 0:
             return None
-        band = Band(self._top_px, self._sums[:, :rows] / self._weights[:rows])
+        # sums are 0 where the weight is
+        band = Band(self._top_px, self._sums[:, :rows] / np.maximum(self._weights[:rows], np.finfo(np.float32).tiny))
         for plane in (*self._sums, self._weights):
             plane[:-rows] = plane[rows:]
             plane[-rows:] = 0

@@ -1,7 +1,7 @@
 """A network run over an image of any size: read ahead, compute in batches, blend, hand out finished rows."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from histoproto.contracts import Region, SlideReader
 from histoproto.progress import Advance
 from histoproto.slides.blend import Band, Blender
-from histoproto.slides.tiling import Tile, tile_grid
+from histoproto.slides.damage import OnDamage, read_around_damage
+from histoproto.slides.pieces import Piece, cut_into_pieces
+from histoproto.slides.tiling import Tile
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Takes RGB tiles ``(batch, 3, tile, tile)`` in [0, 1], returns maps ``(batch, channels, tile, tile)``."""
@@ -21,7 +23,8 @@ _BATCHES_AHEAD = 2
 
 
 class _Batch(NamedTuple):
-    tiles: list[Tile]
+    tiles: list[tuple[int, Tile]]
+    """With the number of their piece."""
     images: Float32[np.ndarray, "batch 3 tile tile"]
 
 
@@ -56,30 +59,86 @@ def map_tiles(
         ConfigError: if the three sizes do not fit together.
         DataError: if a piece of the image cannot be read.
     """
-    grid = tile_grid(reader.height_px, reader.width_px, tile_px, overlap_px, align_px)
+    whole = cut_into_pieces(
+        reader.height_px, reader.width_px, tile_px=tile_px, overlap_px=overlap_px, align_px=align_px
+    )
+    for placed in map_pieces(
+        reader, network, whole, overlap_px=overlap_px, batch=batch, on_progress=on_progress, fade=fade
+    ):
+        yield placed.band
+
+
+class PlacedBand(NamedTuple):
+    """Finished rows of one piece of an image."""
+
+    piece: Piece
+    band: Band
+    """Its first row counts from the piece's first."""
+
+
+def map_pieces(
+    reader: SlideReader,
+    network: Network,
+    pieces: Sequence[Piece],
+    *,
+    overlap_px: int,
+    batch: int,
+    on_progress: Advance,
+    fade: bool = True,
+    on_damage: OnDamage | None = None,
+) -> Iterator[PlacedBand]:
+    """Yield a network's blended maps of some pieces of an image, piece by piece, from top to bottom.
+
+    As ``map_tiles``; batches run on from one piece to the next. Memory grows with the width of a piece alone.
+
+    Args:
+        reader: the image at the network's resolution.
+        network: called with full batches, the last one excepted.
+        pieces: what ``cut_into_pieces`` returned.
+        overlap_px: least overlap of neighbouring tiles.
+        batch: tiles computed at once.
+        on_progress: called with the number of tiles just finished.
+        fade: tiles weigh less towards their edges.
+        on_damage: called, from another thread, with each part of the image that cannot be read, which is white to the
+            network; None raises.
+
+    Raises:
+        DataError: if a part of the image cannot be read.
+    """
+    tiles = [(index, tile) for index, piece in enumerate(pieces) for tile in piece.tiles]
+    batches = [tiles[i : i + batch] for i in range(0, len(tiles), batch)]
     blender: Blender | None = None
-    for tiles, images in _read_ahead(reader, [grid[i : i + batch] for i in range(0, len(grid), batch)]):
-        maps = network(images)
-        if blender is None:
-            blender = Blender(maps.shape[1], reader.height_px, reader.width_px, tile_px, overlap_px, fade=fade)
-        for tile, tile_maps in zip(tiles, maps, strict=True):
-            band = blender.add(tile, tile_maps)
-            if band is not None:
-                yield band
-        on_progress(len(tiles))
-    rest = blender.finish() if blender else None
-    if rest is not None:
-        yield rest
+    current = -1
+    for numbered, images in _read_ahead(reader, batches, on_damage):
+        for (index, tile), maps in zip(numbered, network(images), strict=True):
+            if index != current:
+                yield from _placed(pieces[current], blender.finish() if blender else None)
+                current, area = index, pieces[index].area
+                blender = Blender(
+                    len(maps), area.height_px, area.width_px, tile.height_px, overlap_px, fade=fade, sparse=True
+                )
+            area = pieces[index].area
+            inside = tile._replace(y_px=tile.y_px - area.y_px, x_px=tile.x_px - area.x_px)
+            yield from _placed(pieces[index], blender.add(inside, maps) if blender else None)
+        on_progress(len(numbered))
+    yield from _placed(pieces[current] if pieces else None, blender.finish() if blender else None)
 
 
-def _read_ahead(reader: SlideReader, batches: list[list[Tile]]) -> Iterator[_Batch]:
+def _placed(piece: Piece | None, band: Band | None) -> Iterator[PlacedBand]:
+    if piece is not None and band is not None:
+        yield PlacedBand(piece, band)
+
+
+def _read_ahead(
+    reader: SlideReader, batches: list[list[tuple[int, Tile]]], on_damage: OnDamage | None
+) -> Iterator[_Batch]:
     waiting = iter(batches)
     pending: deque[Future[_Batch]] = deque()
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-tiles")
     try:
         while True:
             while len(pending) < _BATCHES_AHEAD and (tiles := next(waiting, None)) is not None:
-                pending.append(thread.submit(_read_batch, reader, tiles))
+                pending.append(thread.submit(_read_batch, reader, tiles, on_damage))
             if not pending:
                 return
             # One more is submitted only when the consumer comes back, so at most two wait in memory.
@@ -88,14 +147,15 @@ def _read_ahead(reader: SlideReader, batches: list[list[Tile]]) -> Iterator[_Bat
         thread.shutdown(cancel_futures=True)
 
 
-def _read_batch(reader: SlideReader, tiles: list[Tile]) -> _Batch:
-    pixels = np.stack([_read_tile(reader, tile) for tile in tiles])
+def _read_batch(reader: SlideReader, tiles: list[tuple[int, Tile]], on_damage: OnDamage | None) -> _Batch:
+    pixels = np.stack([_read_tile(reader, tile, on_damage) for _, tile in tiles])
     return _Batch(tiles, np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / np.float32(255))
 
 
-def _read_tile(reader: SlideReader, tile: Tile) -> NDArray[np.uint8]:
+def _read_tile(reader: SlideReader, tile: Tile, on_damage: OnDamage | None) -> NDArray[np.uint8]:
     """Return RGB ``(tile, tile, 3)``; beyond the border the image is reflected."""
     height = min(tile.height_px, reader.height_px - tile.y_px)
     width = min(tile.width_px, reader.width_px - tile.x_px)
-    pixels = reader.read(Region(tile.x_px, tile.y_px, width, height))
+    region = Region(tile.x_px, tile.y_px, width, height)
+    pixels = reader.read(region) if on_damage is None else read_around_damage(reader, region, on_damage)
     return np.pad(pixels, ((0, tile.height_px - height), (0, tile.width_px - width), (0, 0)), mode="reflect")

@@ -31,6 +31,17 @@ def tile_grid(height_px: int, width_px: int, tile_px: int, overlap_px: int, alig
     Raises:
         ConfigError: if the three sizes do not fit together.
     """
+    rows = tile_offsets(height_px, tile_px, overlap_px, align_px)
+    columns = tile_offsets(width_px, tile_px, overlap_px, align_px)
+    return [Tile(y, x, tile_px, tile_px) for y in rows for x in columns]
+
+
+def tile_offsets(size_px: int, tile_px: int, overlap_px: int, align_px: int) -> list[int]:
+    """Return where the tiles of ``tile_grid`` begin along one side of an image.
+
+    Raises:
+        ConfigError: as ``tile_grid``.
+    """
     if align_px < 1 or tile_px < align_px or tile_px % align_px:
         raise ConfigError(
             f"tiles of {tile_px} px are no multiple of {align_px} px, the network's largest stride; choose one"
@@ -40,12 +51,6 @@ def tile_grid(height_px: int, width_px: int, tile_px: int, overlap_px: int, alig
             f"an overlap of {overlap_px} px does not fit into tiles of {tile_px} px; "
             f"choose 0 to {tile_px - align_px} px, or larger tiles"
         )
-    rows = _offsets(height_px, tile_px, overlap_px, align_px)
-    columns = _offsets(width_px, tile_px, overlap_px, align_px)
-    return [Tile(y, x, tile_px, tile_px) for y in rows for x in columns]
-
-
-def _offsets(size_px: int, tile_px: int, overlap_px: int, align_px: int) -> list[int]:
     step = (tile_px - overlap_px) // align_px * align_px
     last = -(-max(0, size_px - tile_px) // align_px) * align_px
     return [*range(0, last, step), last]
