@@ -23,6 +23,7 @@ from histoproto.commands.make_masks import masks
 from histoproto.commands.predict import predict
 from histoproto.commands.report import report
 from histoproto.commands.segment import segment
+from histoproto.commands.slides_tissue import slides_tissue
 from histoproto.commands.sweep import sweep
 from histoproto.commands.train import train
 from histoproto.commands.zeroshot import zeroshot
@@ -37,6 +38,8 @@ app = cyclopts.App(
 )
 data = cyclopts.App(name="data", help="Import, check and make data.")
 app.command(data)
+slides = cyclopts.App(name="slides", help="Prepare whole slides.")
+app.command(slides)
 
 # Each verb's module imports what is heavy only when it is called, so that help never waits for torch.
 for verb in (doctor, demo, zeroshot, bank, train, masks, segment, evaluate, explain, predict, report, export, sweep):
@@ -44,6 +47,7 @@ for verb in (doctor, demo, zeroshot, bank, train, masks, segment, evaluate, expl
 data.command(data_import, name="import")
 data.command(data_check, name="check")
 data.command(data_phantom, name="phantom")
+slides.command(slides_tissue, name="tissue")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int64
 
 from histoproto.contracts import Region
 from histoproto.errors import ConfigError
+from histoproto.slides.pages import PagedReader
 from histoproto.slides.tissue import Tissue
 
 if TYPE_CHECKING:
@@ -147,6 +148,18 @@ def outlines(tissue: Tissue, width_px: int, height_px: int) -> "list[Polygon]":
     page = shapely.box(0, 0, width_px, height_px)
     inside = [part for piece in pieces for part in shapely.get_parts(piece.intersection(page)) if part.area > 0]
     return sorted(inside, key=lambda piece: -piece.area)
+
+
+def shown_corner(reader: PagedReader) -> tuple[int, int]:
+    """Return x and y, in pixels of the finest page, of the corner at which QuPath begins to show a slide.
+
+    Some scanners (3DHISTECH, Hamamatsu) leave a wide margin that was never scanned; QuPath cuts it off and counts from
+    there. Its coordinates plus this corner are those of the slide.
+    """
+    return (
+        int(float(reader.properties.get("openslide.bounds-x", "0"))),
+        int(float(reader.properties.get("openslide.bounds-y", "0"))),
+    )
 
 
 def require_polygons() -> None:

@@ -1,0 +1,81 @@
+"""Regions that somebody has drawn on slides, as ``--region`` names them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histoproto.errors import DataError
+
+if TYPE_CHECKING:
+    from histoproto.formats.qupath import QuPathObject
+
+ENDINGS = (".geojson", ".geojson.gz")
+
+
+def region_files(folder: Path, slide: Path) -> list[Path]:
+    """Return the files in a folder that hold the regions of a slide: ``NAME.geojson`` or ``NAME.svs.geojson``, or .gz.
+
+    Args:
+        folder: need not exist.
+        slide: gives the name.
+    """
+    names = [name + ending for name in dict.fromkeys((slide.stem, slide.name)) for ending in ENDINGS]
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def read_regions(path: Path, slide: Path) -> "list[QuPathObject]":
+    """Return the regions that were drawn on a slide, in pixels of its finest page, whatever QuPath cuts off.
+
+    Args:
+        path: a GeoJSON file of QuPath, or a folder in which each slide has one (see ``region_files``).
+        slide: the slide.
+
+    Raises:
+        DataError: if there is no such file or more than one, if it holds no region, or if a region lies outside the
+            slide for more than half.
+        ConfigError: if shapely or rasterio is not installed.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+    import shapely
+
+    from histoproto.formats.qupath import read_qupath
+    from histoproto.slides.areas import require_polygons, shown_corner
+    from histoproto.slides.reader import open_image
+
+    require_polygons()
+    file = _file_of(path, slide)
+    drawn = read_qupath(file)
+    if not drawn:
+        raise DataError(f"{file}: no region in it; draw one in QuPath, or leave the slide out")
+    reader = open_image(slide)
+    reader.close()
+    corner = np.array(shown_corner(reader))
+    page = shapely.box(0, 0, reader.width_px, reader.height_px)
+    regions = []
+    for number, entry in enumerate(drawn, start=1):
+        geometry = shapely.transform(entry.geometry, lambda points: points + corner)
+        if geometry.intersection(page).area < geometry.area / 2:
+            left, top, right, below = (round(edge) for edge in geometry.bounds)
+            raise DataError(
+                f"{file}: region {number} reaches from x {left}, y {top} to x {right}, y {below}, mostly outside "
+                f"{slide.name} of {reader.width_px} x {reader.height_px} px; was it drawn on another slide?"
+            )
+        regions.append(replace(entry, geometry=geometry))
+    return regions
+
+
+def _file_of(path: Path, slide: Path) -> Path:
+    if not path.is_dir():
+        if not path.is_file():
+            raise DataError(f"{path}: no such file or folder; regions are GeoJSON files of QuPath")
+        return path
+    found = region_files(path, slide)
+    if not found:
+        raise DataError(
+            f"{path}: no {slide.stem}.geojson in this folder; draw it in QuPath, or make it with "
+            f"histoproto slides tissue {slide} --out {path}"
+        )
+    if len(found) > 1:
+        raise DataError(f"{path}: {found[0].name} and {found[1].name} both belong to {slide.name}; remove one")
+    return found[0]
