@@ -20,9 +20,12 @@ from histoproto.commands.evaluate import evaluate
 from histoproto.commands.explain import explain
 from histoproto.commands.export import export
 from histoproto.commands.make_masks import masks
+from histoproto.commands.patches import patches
 from histoproto.commands.predict import predict
 from histoproto.commands.report import report
 from histoproto.commands.segment import segment
+from histoproto.commands.slides_retry import slides_retry
+from histoproto.commands.slides_status import slides_status
 from histoproto.commands.slides_tissue import slides_tissue
 from histoproto.commands.sweep import sweep
 from histoproto.commands.train import train
@@ -38,16 +41,33 @@ app = cyclopts.App(
 )
 data = cyclopts.App(name="data", help="Import, check and make data.")
 app.command(data)
-slides = cyclopts.App(name="slides", help="Prepare whole slides.")
+slides = cyclopts.App(name="slides", help="Prepare whole slides; see how far their prediction is.")
 app.command(slides)
 
 # Each verb's module imports what is heavy only when it is called, so that help never waits for torch.
-for verb in (doctor, demo, zeroshot, bank, train, masks, segment, evaluate, explain, predict, report, export, sweep):
+for verb in (
+    doctor,
+    demo,
+    patches,
+    zeroshot,
+    bank,
+    train,
+    masks,
+    segment,
+    evaluate,
+    explain,
+    predict,
+    report,
+    export,
+    sweep,
+):
     app.command(verb)
 data.command(data_import, name="import")
 data.command(data_check, name="check")
 data.command(data_phantom, name="phantom")
 slides.command(slides_tissue, name="tissue")
+slides.command(slides_status, name="status")
+slides.command(slides_retry, name="retry")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -154,7 +154,9 @@ def test_one_bad_input_among_many_is_listed_and_the_others_are_done(command, run
     bad.write_text("no image")
     assert command("predict", run, slide, bad, "--out", tmp_path / "out") == 3
     assert (tmp_path / "out" / "slide" / "areas.json").is_file()
-    assert f"failed: {bad}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 of 2 inputs failed" in said
+    assert f"│ {bad} │ not an image" in said
 
 
 def test_a_checkpoint_of_another_taxonomy_is_refused(command, run, tmp_path, capsys):

@@ -1,19 +1,18 @@
 """``histoproto predict``."""
 
-import json as json_text
-import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from histoproto.commands.next_step import say_next
-from histoproto.commands.predict_input import PredictOptions, Predictor
-from histoproto.errors import DataError, HistoprotoError
+from histoproto.commands.predict_input import PredictOptions
+from histoproto.commands.predict_many import Engine, predict_all
+from histoproto.commands.predict_task import Outcome, Task, tasks_of
+from histoproto.errors import ConfigError, DataError
 from histoproto.images import IMAGE_SUFFIXES
 
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu")
-PARTLY_DONE = 3
 
 
 def predict(
@@ -24,14 +23,18 @@ def predict(
     out: Path,
     assume_mpp: float | None = None,
     checkpoint: str = "best",
+    jobs: int | None = None,
+    shard: str | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Segment patches, photographs and slides of any size.
 
     A slide is read at the resolution of the training patches, whatever its own. Large images go through overlapping
     tiles whose maps are blended. Each input gets a folder in OUT with mask.png (class indices with palette),
-    confidence.png, overlay.png and areas.json. Inputs that the same checkpoint has already predicted are skipped, so
-    a killed command goes on where it was.
+    confidence.png, overlay.png, areas.json and state.json. Inputs that the same checkpoint has already predicted are
+    skipped, so a killed command goes on where it was. histoproto slides status OUT tells how far it is.
 
     Args:
         run: Run folder of histoproto train.
@@ -39,29 +42,53 @@ def predict(
         out: Folder of the results.
         assume_mpp: Microns per pixel of slides that do not say.
         checkpoint: best or last.
+        jobs: Worker processes; an input that kills one does not stop the others. [default: none, this process; with
+            --engine ray an actor per machine]
+        shard: I/N predicts the I-th of N equal shares of the inputs, for job arrays: 1/8 to 8/8.
+        engine: local, or ray for the machines of a cluster (docs/many_slides.md).
+        address: Of a Ray cluster. [default: one is started on this machine]
         json: Print the areas as JSON.
 
     Returns:
-        0; 3 if some inputs failed, which are listed.
-    """
-    from histoproto.naming import unique_names
+        0; 3 if some inputs failed, which are listed; 130 when interrupted (the same command goes on).
 
-    files = _files(inputs)
-    predictor = Predictor(PredictOptions(run, checkpoint, assume_mpp))
-    done: dict[str, Any] = {}
-    failed: dict[str, str] = {}
-    for file, name in zip(files, unique_names(files), strict=True):
-        try:
-            done[name] = predictor(file, out / name)
-        except HistoprotoError as error:
-            if len(files) == 1:
-                raise
-            failed[str(file)] = str(error)
-    if json:
-        sys.stdout.write(json_text.dumps({"done": done, "failed": failed}, indent=2) + "\n")
-    else:
-        _show(done, failed, out, run)
-    return PARTLY_DONE if failed else 0
+    Raises:
+        DataError: if an input does not exist, or the only one cannot be predicted.
+        ConfigError: if an option is wrong.
+        RunError: if the run is none or has not finished.
+    """
+    from histoproto.commands.predict_record import record_command
+    from histoproto.commands.predict_table import conclude
+    from histoproto.runs import RunFolder
+
+    who = Engine(engine, jobs, address)
+    tasks = tasks_of(_files(inputs), out)
+    RunFolder(run).read_config()  # no record of a run that is none
+    options = PredictOptions(run, checkpoint, assume_mpp)
+    mine = shard_of(tasks, shard)
+    record_command(out, replace(options, run=run.absolute()), who, tasks)
+    outcomes = predict_all(options, mine, who)
+    if len(tasks) == 1:
+        _raise_failure(*outcomes.values())
+    return conclude(outcomes, mine, out, run, json=json)
+
+
+def shard_of(tasks: list[Task], shard: str | None) -> list[Task]:
+    """Return the share of the inputs that a job of a job array predicts: each input is in exactly one.
+
+    Args:
+        tasks: all inputs in order of their names.
+        shard: ``I/N`` from 1/N to N/N; None is all.
+
+    Raises:
+        ConfigError: if it is no such share.
+    """
+    if shard is None:
+        return tasks
+    number, slash, count = shard.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--shard {shard}: give the share and the number of shares, from 1/8 to 8/8 for eight")
+    return tasks[int(number) - 1 :: int(count)]
 
 
 def _files(inputs: list[Path]) -> list[Path]:
@@ -85,33 +112,8 @@ def _files(inputs: list[Path]) -> list[Path]:
     return files
 
 
-def _show(done: dict[str, Any], failed: dict[str, str], out: Path, run: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if done:
-        classes = list(next(iter(done.values()))["areas"])
-        table = Table(title=Text(f"{out}: share of tissue (mm2 where the size is known)"))
-        for column in ("input", *classes):
-            table.add_column(Text(column), justify="left" if column == "input" else "right")
-        for name, content in done.items():
-            cells = [_cell(content["areas"][entry]) for entry in classes]
-            table.add_row(Text(name), *cells)
-        console.print(table)
-    by_note: dict[str, list[str]] = {}
-    for name, content in done.items():
-        for note in content["notes"]:
-            by_note.setdefault(note, []).append(name)
-    for note, names in by_note.items():
-        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        console.print(f"Note: {names[0]}{others}: {note}.", soft_wrap=True, markup=False, highlight=False)
-    for file, reason in failed.items():
-        console.print(f"failed: {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
-    say_next(f"look at {out}/*/overlay.png, or: histoproto report {run}")
-
-
-def _cell(area: dict[str, Any]) -> str:
-    share = "" if area["share"] is None else f"{area['share']:.1%}"
-    return share if area["area_mm2"] is None else f"{share} ({area['area_mm2']:.3g})".strip()
+def _raise_failure(*outcomes: Outcome) -> None:
+    """Let the failure of the only input be the command's."""
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise DataError(outcome.error)

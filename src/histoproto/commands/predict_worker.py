@@ -1,0 +1,111 @@
+"""A worker process of ``histoproto predict``: it loads the run once and takes one input after the other."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection, wait
+from types import FrameType
+from typing import NamedTuple
+
+from histoproto.commands.predict_input import PredictOptions
+from histoproto.commands.predict_task import Outcome, Task, predict_task
+from histoproto.errors import HistoprotoError
+
+INTERRUPTED = 130
+GRACE_S = 5.0
+"""From the wish to end to the end by force: a worker may be deep inside a convolution."""
+
+
+class Ready(NamedTuple):
+    """The run is loaded."""
+
+
+class Refused(NamedTuple):
+    """The run cannot be loaded, by any worker."""
+
+    error: str
+
+
+class Tiles(NamedTuple):
+    """How far the input is."""
+
+    done: int
+    total: int
+
+
+class Dying(NamedTuple):
+    """Last words of a worker that meets what is nobody's input: a bug, or memory that is not there."""
+
+    error: str
+
+
+Message = Ready | Refused | Tiles | Outcome | Dying
+
+
+def work(pipe: Connection, options: PredictOptions, threads: int) -> None:
+    """Predict what the pipe brings until it brings None or closes.
+
+    Args:
+        pipe: takes tasks, returns messages.
+        options: what inputs are predicted with.
+        threads: of torch.
+    """
+    _stand_apart()
+    try:
+        _serve(pipe, options, threads)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        sys.exit(INTERRUPTED)  # the command is no more
+    except Exception as error:
+        pipe.send(Dying(f"{type(error).__name__}: {error}"))
+        raise
+
+
+def _serve(pipe: Connection, options: PredictOptions, threads: int) -> None:
+    import torch
+
+    from histoproto.commands.predict_input import Predictor
+    from histoproto.progress import progress_told_to
+
+    torch.set_num_threads(threads)
+    try:
+        predictor = Predictor(options)
+    except HistoprotoError as error:
+        pipe.send(Refused(str(error)))
+        return
+    pipe.send(Ready())
+    with progress_told_to(lambda done, total: pipe.send(Tiles(done, total))):
+        while (task := _next_task(pipe)) is not None:
+            pipe.send(predict_task(predictor, task))
+
+
+def _next_task(pipe: Connection) -> Task | None:
+    task: Task | None = pipe.recv()
+    return task
+
+
+def _stand_apart() -> None:
+    """Take signals from the command alone, not from its terminal, and end when the command is no more."""
+    import multiprocessing
+
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    command = multiprocessing.parent_process()
+    if command is None:
+        return
+
+    def end_with_it() -> None:
+        wait([command.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
