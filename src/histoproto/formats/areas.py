@@ -1,11 +1,18 @@
-"""How much of each tissue a mask shows."""
+"""How much of each tissue a mask, a slide or a region of it shows."""
 
+import csv
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
+from histoproto.atomic import write_text
 from histoproto.taxonomy import Taxonomy
+
+COLUMNS = ("region", "class", "pixels", "area_mm2", "share")
 
 
 class Area(TypedDict):
@@ -26,8 +33,13 @@ def class_areas(mask: UInt8[np.ndarray, "height width"], taxonomy: Taxonomy, mpp
         taxonomy: names the classes.
         mpp: microns per pixel of the mask, None where unknown.
     """
-    counts = np.bincount(mask.ravel(), minlength=256)[: len(taxonomy)].tolist()
-    tissue = sum(counts)
+    return areas_of_counts(np.bincount(mask.ravel(), minlength=256), taxonomy, mpp)
+
+
+def areas_of_counts(counts: Int64[np.ndarray, "256"], taxonomy: Taxonomy, mpp: float | None) -> dict[str, Area]:
+    """Return the area of each class from the number of pixels of each mask value, as ``class_areas``."""
+    classes = counts[: len(taxonomy)].tolist()
+    tissue = sum(classes)
     pixel_mm2 = None if mpp is None else (mpp / 1000) ** 2
     return {
         name: Area(
@@ -35,5 +47,25 @@ def class_areas(mask: UInt8[np.ndarray, "height width"], taxonomy: Taxonomy, mpp
             share=pixels / tissue if tissue else None,
             area_mm2=None if pixel_mm2 is None else pixels * pixel_mm2,
         )
-        for name, pixels in zip(taxonomy.classes, counts, strict=True)
+        for name, pixels in zip(taxonomy.classes, classes, strict=True)
     }
+
+
+def write_areas(path: Path, areas: Iterable[tuple[str, Mapping[str, Area]]]) -> None:
+    """Write a CSV table with one row per region and class, atomically; what is unknown is left empty.
+
+    Args:
+        path: ends in ``.csv``.
+        areas: name of each region, or of the slide, and its areas by class.
+    """
+    table = StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for region, classes in areas:
+        for name, area in classes.items():
+            rows.writerow((region, name, area["pixels"], _number(area["area_mm2"]), _number(area["share"])))
+    write_text(path, table.getvalue())
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.9g}"

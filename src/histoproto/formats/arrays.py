@@ -30,8 +30,9 @@ class Block(NamedTuple):
     columns: slice
 
 
-def rows_of_blocks(height: int, width: int, block_px: int) -> Iterator[list[Block]]:
-    """Yield the blocks of an array, row by row from the top, each row from left to right."""
+def rows_of_blocks(shape: tuple[int, ...], block_px: int) -> Iterator[list[Block]]:
+    """Yield the blocks of an array ``(height, width)``, row by row from the top, each row from left to right."""
+    height, width = shape
     for top in range(0, height, block_px):
         rows = slice(top, min(top + block_px, height))
         yield [Block(rows, slice(left, min(left + block_px, width))) for left in range(0, width, block_px)]

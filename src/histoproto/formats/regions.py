@@ -166,9 +166,9 @@ def _joined(
     labels: SlideArray, confidence: SlideArray, classes: int, tolerance_px: float, block_px: int
 ) -> Iterator[_Growing]:
     front = _Front()
-    height, width = labels.shape
+    width = labels.shape[1]
     above = np.zeros(width, np.int64)
-    for blocks in rows_of_blocks(height, width, block_px):
+    for blocks in rows_of_blocks(labels.shape, block_px):
         lower_edge = np.zeros(width, np.int64)
         left: NDArray[np.int64] | None = None
         for block in blocks:
