@@ -7,7 +7,11 @@ from histoproto.errors import DataError
 
 if TYPE_CHECKING:
     from histoproto.formats.qupath import QuPathObject
+    from histoproto.slides.areas import AreaOfInterest
+    from histoproto.slides.pages import PagedReader
 
+TISSUE = "Tissue"
+"""Class of outlines that say where tissue is."""
 ENDINGS = (".geojson", ".geojson.gz")
 
 
@@ -79,3 +83,28 @@ def _file_of(path: Path, slide: Path) -> Path:
     if len(found) > 1:
         raise DataError(f"{path}: {found[0].name} and {found[1].name} both belong to {slide.name}; remove one")
     return found[0]
+
+
+def area_of_interest(reader: "PagedReader", scale: float, regions: "list[QuPathObject] | None") -> "AreaOfInterest":
+    """Return what counts of a slide: its tissue, and of that what lies in regions, if there are any.
+
+    Regions of the class *Tissue*, as ``histoproto slides tissue`` writes them, say themselves where tissue is: somebody
+    may have added what the program had missed.
+
+    Args:
+        reader: the slide.
+        scale: pixels of its finest page per pixel of the reader that will be asked about.
+        regions: from ``read_regions``, or None.
+
+    Raises:
+        DataError: if the slide does not say its microns per pixel, or cannot be decoded.
+    """
+    from histoproto.slides.areas import AreaOfInterest
+    from histoproto.slides.tissue import tissue_of
+
+    if regions is None:
+        return AreaOfInterest(scale, tissue=tissue_of(reader))
+    polygons = [region.geometry for region in regions]
+    if any(region.name == TISSUE for region in regions):
+        return AreaOfInterest(scale, polygons=polygons)
+    return AreaOfInterest(scale, tissue=tissue_of(reader), polygons=polygons)

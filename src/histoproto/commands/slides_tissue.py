@@ -84,6 +84,7 @@ def _outline(file: Path, out: Path, assume_mpp: float | None) -> dict[str, Any]:
     import shapely
 
     from histoproto.atomic import replacing
+    from histoproto.commands.regions_of_interest import TISSUE
     from histoproto.formats.qupath import QuPathObject, write_qupath
     from histoproto.slides.areas import outlines, shown_corner
     from histoproto.slides.mpp import require_mpp
@@ -103,7 +104,7 @@ def _outline(file: Path, out: Path, assume_mpp: float | None) -> dict[str, Any]:
     corner = np.array(shown_corner(reader))
     moved = [shapely.transform(piece, lambda points: points - corner) for piece in polygons]
     target = out / f"{file.stem}.geojson"
-    write_qupath(target, [QuPathObject(piece, name="Tissue", colour=OUTLINE) for piece in moved])
+    write_qupath(target, [QuPathObject(piece, name=TISSUE, colour=OUTLINE) for piece in moved])
     area_px = sum(piece.area for piece in polygons)
     return {
         "outlines": str(target),
