@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from numpy.typing import NDArray
 
 from histoproto.slides.mpp import require_mpp
@@ -74,7 +74,9 @@ def find_tissue(rgb: UInt8[np.ndarray, "height width 3"], mpp: float) -> Bool[np
     """
     from scipy.ndimage import gaussian_filter
 
-    stain = gaussian_filter(np.where(is_ink(rgb), 0.0, _stain_density(rgb)), SMOOTHED_UM / mpp, mode="nearest")
+    stain = gaussian_filter(
+        np.where(is_ink(rgb), np.float32(0), _stain_density(rgb)), SMOOTHED_UM / mpp, mode="nearest"
+    )
     stained = stain > _threshold(stain)
     tissue = _without_specks(stained, SMALLEST_TISSUE_UM2 / mpp**2)
     return ~_without_specks(~tissue, LARGEST_HOLE_UM2 / mpp**2)
@@ -89,27 +91,32 @@ def is_ink(rgb: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height
     from scipy.ndimage import binary_propagation
     from skimage.color import rgb2hsv
 
-    hue, saturation, value = np.moveaxis(rgb2hsv(rgb) * (360.0, 1.0, 1.0), -1, 0)
+    largest = rgb.max(-1)
+    spread = largest - rgb.min(-1)
+    saturation = spread / np.maximum(largest, 1).astype(np.float32)
+    cool = rgb[..., 0] < largest  # hues from 60 to 300 degrees
+    hue = np.zeros(largest.shape, np.float32)
+    hue[cool] = 360 * rgb2hsv(rgb[cool] / np.float32(255))[:, 0]
     coloured = (hue >= INK_HUES[0]) & (hue <= INK_HUES[1]) & (saturation >= INK_SATURATION)
-    black = (value <= BLACK[0]) & (saturation * value <= BLACK[1])
+    black = (largest <= 255 * BLACK[0]) & (spread <= 255 * BLACK[1])
     fringe = (hue >= INK_HUES[0]) & (hue <= INK_FRINGE[0]) & (saturation >= INK_FRINGE[1])
     core = coloured | black
     return np.asarray(binary_propagation(core, mask=core | fringe), bool)
 
 
-def _stain_density(rgb: UInt8[np.ndarray, "height width 3"]) -> Float64[np.ndarray, "height width"]:
+def _stain_density(rgb: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width"]:
     """Return the sum of haematoxylin and eosin as optical densities, 0 or more."""
     vectors = np.array(_VECTORS)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    density = -np.log10(np.maximum(rgb, 1) / 255.0)
-    return np.asarray((density @ np.linalg.inv(vectors)[:, :2]).clip(min=0).sum(-1))
+    density = -np.log10(np.maximum(rgb, 1) / np.float32(255))
+    return np.asarray((density @ np.linalg.inv(vectors)[:, :2].astype(np.float32)).clip(min=0).sum(-1))
 
 
-def _threshold(stain: Float64[np.ndarray, "height width"]) -> float:
+def _threshold(stain: Float32[np.ndarray, "height width"]) -> float:
     """Return Otsu's threshold of log density, within ``STAINED``: halfway, in decades, between glass and tissue."""
     from skimage.filters import threshold_otsu
 
-    otsu: Callable[[NDArray[np.float64]], float] = threshold_otsu
+    otsu: Callable[[NDArray[np.float32]], float] = threshold_otsu
     decades = np.log10(stain.clip(min=STAINED[0] / 10))
     return float(np.clip(10 ** otsu(decades), *STAINED))
 
