@@ -27,7 +27,7 @@ LARGEST_HOLE_UM2 = 10_000.0
 """Smaller holes count as tissue: small vessels, lumina of glands, fat cells; tears and cysts do not."""
 
 INK_HUES = (70.0, 235.0)
-"""Degrees, from green to blue; haematoxylin begins at 244."""
+"""Degrees, from green to blue; pure haematoxylin has 244."""
 INK_SATURATION = 0.15
 """Least saturation of ink, 0..1; pale blue mucus stays below."""
 INK_FRINGE = (255.0, 0.03)
