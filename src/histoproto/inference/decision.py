@@ -24,6 +24,8 @@ class Decision(NamedTuple):
     """Class indices, ``classes`` where background, 255 where undecided."""
     confidence: Float[Tensor, "height width"]
     """Soft-max share of the strongest allowed class, 0..1, also where background covers it; 0 where undecided."""
+    shares: Float[Tensor, "classes height width"]
+    """Soft-max shares of the allowed classes, 0..1."""
 
 
 def predicted_classes(evidence: Evidence, gate: Gate) -> Bool[Tensor, "classes height width"]:
@@ -51,7 +53,7 @@ def decide(
         refined = refine(shares) * allowed  # neighbours must not bring in a class that is shut out here
         maps = shares = refined / refined.sum(0).clamp(min=torch.finfo(maps.dtype).tiny)
     mask = pseudo_mask(maps[None], present[None], None if background is None else background[None])[0]
-    return Decision(mask, shares.amax(0).masked_fill(mask == UNDECIDED, 0.0))
+    return Decision(mask, shares.amax(0).masked_fill(mask == UNDECIDED, 0.0), shares)
 
 
 def background_of(
@@ -67,4 +69,9 @@ def background_of(
     if rule == "white":
         image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
         return white_background(image)[0]
+    return unlikely_tissue(maps)
+
+
+def unlikely_tissue(maps: Float[Tensor, "classes height width"]) -> Bool[Tensor, "height width"]:
+    """Return where the released background score is above every class; maps in [0, 1]."""
     return unlikely_background(maps[None])[0] > maps.amax(0)

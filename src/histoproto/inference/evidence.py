@@ -56,7 +56,7 @@ def evidence_of(model: TissueModel, rgb: NDArray[np.uint8], window_px: int, sett
     if max(rgb.shape[:2]) > tiling_of(window_px, settings).tile_px:
         return evidence_by_tiles(model, ArrayReader(rgb), window_px, settings, lambda _count: None)
     image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
-    return _with_scores(_both_maps(model, image, settings)[0], window_px)
+    return _with_scores(both_maps(model, image, settings)[0], window_px)
 
 
 def evidence_by_tiles(
@@ -77,7 +77,7 @@ def evidence_by_tiles(
     tiling = tiling_of(window_px, settings)
     bands = map_tiles(
         reader,
-        lambda images: _both_maps(model, torch.from_numpy(images), settings).numpy(),
+        lambda images: both_maps(model, torch.from_numpy(images), settings).numpy(),
         tile_px=tiling.tile_px,
         overlap_px=tiling.overlap_px,
         align_px=tiling.align_px,
@@ -124,7 +124,7 @@ def _with_scores(both: Float[Tensor, "twice_classes height width"], window_px: i
 
 
 @torch.inference_mode()
-def _both_maps(
+def both_maps(
     model: TissueModel, images: Float[Tensor, "batch 3 height width"], settings: InferenceSettings
 ) -> Float[Tensor, "batch twice_classes height width"]:
     """Return class maps and, behind them, score maps at the images' own resolution, on the CPU."""

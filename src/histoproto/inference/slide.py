@@ -1,0 +1,180 @@
+"""The tissue map of a slide, block by block, in memory that does not grow with the slide."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from histoproto.cams.background import white_background
+from histoproto.cams.gate import allowed_classes
+from histoproto.contracts import Region, SlideReader, TissueModel
+from histoproto.inference.decision import decide, unlikely_tissue
+from histoproto.inference.evidence import both_maps, tiling_of
+from histoproto.inference.gate import Gate
+from histoproto.inference.refine import refiner_of
+from histoproto.inference.settings import InferenceSettings
+from histoproto.inference.window_means import WindowMeans
+from histoproto.progress import Advance
+from histoproto.slides.areas import AreaOfInterest
+from histoproto.slides.blend import Band
+from histoproto.slides.pieces import Piece, cut_into_pieces
+from histoproto.slides.stream import map_pieces
+from histoproto.taxonomy import IGNORE
+
+PIECE_BYTES = 400_000_000
+"""Memory for the blended maps of one piece; all that is made of them takes about as much again."""
+FEWEST_TILES = 3
+"""Tiles beside each other in a piece, whatever memory they take."""
+ROWS_AT_ONCE = 256
+"""Rows that are decided together."""
+
+
+class Block(NamedTuple):
+    """The decided map of a part of an image."""
+
+    y_px: int
+    x_px: int
+    mask: UInt8[np.ndarray, "height width"]
+    """Class indices, ``classes`` where background or not asked for, 255 where undecided or unreadable."""
+    confidence: UInt8[np.ndarray, "height width"]
+    """Share of the strongest allowed class, 255 for 1; 0 where nothing was decided."""
+    shares: UInt8[np.ndarray, "classes height width"]
+    """Shares of the allowed classes, 255 for 1."""
+
+
+class SlidePrediction:
+    """How one slide is predicted.
+
+    Args:
+        model: trained, in evaluation mode.
+        reader: the slide at the resolution of the training patches.
+        gate: which classes the model lets in.
+        settings: views, context, size of tiles.
+        area: what to predict; None predicts everything.
+    """
+
+    def __init__(
+        self,
+        model: TissueModel,
+        reader: SlideReader,
+        gate: Gate,
+        settings: InferenceSettings,
+        area: AreaOfInterest | None = None,
+    ) -> None:
+        self.model, self.reader, self.gate, self.settings, self.area = model, reader, gate, settings, area
+        self.unreadable: list[Region] = []
+        """Parts that could not be read; complete after ``blocks``."""
+        tiling = tiling_of(gate.window_px, settings)
+        row_bytes = 4 * (2 * len(gate.thresholds) + 1) * tiling.tile_px
+        self._pieces = cut_into_pieces(
+            reader.height_px,
+            reader.width_px,
+            tile_px=tiling.tile_px,
+            overlap_px=tiling.overlap_px,
+            align_px=tiling.align_px,
+            reach_px=gate.window_px,
+            widest_px=max(FEWEST_TILES * tiling.tile_px, PIECE_BYTES // row_bytes),
+            wanted=area.touches if area else None,
+        )
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles are computed."""
+        return sum(len(piece.tiles) for piece in self._pieces)
+
+    def blocks(self, on_tiles: Advance) -> Iterator[Block]:
+        """Yield the map of all that is predicted, in blocks that do not overlap.
+
+        Args:
+            on_tiles: called with the number of tiles just finished, of ``tiles``.
+        """
+        tiling = tiling_of(self.gate.window_px, self.settings)
+        placed = map_pieces(
+            self.reader,
+            self._evidence,
+            self._pieces,
+            overlap_px=tiling.overlap_px,
+            batch=tiling.batch,
+            on_progress=on_tiles,
+            fade=tiling.fade,
+            on_damage=self.unreadable.append,
+        )
+        for piece, bands in groupby(placed, key=lambda placed: placed.piece):
+            for rows in _with_scores(piece, (placed.band for placed in bands), self.gate.window_px):
+                yield self._decided(piece, rows)
+
+    def _evidence(
+        self, images: Float[np.ndarray, "batch 3 tile tile"]
+    ) -> Float[np.ndarray, "batch channels tile tile"]:
+        """Return class maps, score maps, and 1 where an image is white."""
+        tiles = torch.from_numpy(images)
+        white = white_background(tiles)[:, None].float()
+        return torch.cat([both_maps(self.model, tiles, self.settings), white], dim=1).numpy()
+
+    def _decided(self, piece: Piece, rows: "_Rows") -> Block:
+        region = Region(piece.left_px, rows.y_px, piece.right_px - piece.left_px, rows.maps.shape[1])
+        present = allowed_classes(rows.scores[None], torch.tensor(self.gate.thresholds))[0]
+        white = self.settings.background == "white"
+        background = rows.white > 0.5 if white else unlikely_tissue(rows.maps)
+        refine = None
+        if self.settings.refine != "none":
+            refine = refiner_of(self.model, self.reader.read(region), self.settings)
+        decision = decide(rows.maps, present, background, refine)
+        mask = decision.mask.numpy()
+        confidence = _as_bytes(decision.confidence)
+        shares = _as_bytes(decision.shares)
+        if self.area is not None:
+            outside = ~self.area.pixels(region)
+            mask[outside], confidence[outside], shares[:, outside] = len(shares), 0, 0
+        self._leave_out(region, mask, confidence, shares)
+        return Block(region.y_px, region.x_px, mask, confidence, shares)
+
+    def _leave_out(
+        self,
+        region: Region,
+        mask: UInt8[np.ndarray, "height width"],
+        confidence: UInt8[np.ndarray, "height width"],
+        shares: UInt8[np.ndarray, "classes height width"],
+    ) -> None:
+        """Mark what could not be read."""
+        for part in list(self.unreadable):
+            rows = slice(max(0, part.y_px - region.y_px), max(0, part.y_px + part.height_px - region.y_px))
+            columns = slice(max(0, part.x_px - region.x_px), max(0, part.x_px + part.width_px - region.x_px))
+            mask[rows, columns], confidence[rows, columns], shares[:, rows, columns] = IGNORE, 0, 0
+
+
+class _Rows(NamedTuple):
+    """Evidence of some rows of a piece, for the columns that it answers for."""
+
+    y_px: int
+    maps: Float[Tensor, "classes rows width"]
+    white: Float[Tensor, "rows width"]
+    scores: Float[Tensor, "classes rows width"]
+
+
+def _with_scores(piece: Piece, bands: Iterable[Band], window_px: int) -> Iterator[_Rows]:
+    """Yield the rows of a piece, each as soon as the scores of its window are complete."""
+    columns = slice(piece.left_px - piece.area.x_px, piece.right_px - piece.area.x_px)
+    means = WindowMeans(piece.area.height_px, window_px)
+    waiting: Tensor | None = None
+    y_px = piece.area.y_px
+    for band in bands:
+        evidence = torch.from_numpy(band.maps)
+        classes = len(evidence) // 2
+        scores = means.push(evidence[classes : 2 * classes])[..., columns]
+        fresh = torch.cat([evidence[:classes], evidence[2 * classes :]])[..., columns]
+        waiting = fresh if waiting is None else torch.cat([waiting, fresh], dim=1)
+        ready = scores.shape[1]
+        for start in range(0, ready, ROWS_AT_ONCE):
+            rows = slice(start, min(start + ROWS_AT_ONCE, ready))
+            yield _Rows(y_px + start, waiting[:-1, rows], waiting[-1, rows], scores[:, rows])
+        y_px += ready
+        waiting = waiting[:, ready:].clone()
+
+
+def _as_bytes(values: Float[Tensor, " *shape"]) -> UInt8[np.ndarray, " *shape"]:
+    return (values * 255).round().to(torch.uint8).numpy()
