@@ -119,6 +119,16 @@ def test_small_regions_are_left_out_by_their_whole_size():
     assert [region.name for region in found] == ["TUM"]
 
 
+@pytest.mark.parametrize("tolerance_px", [0.0, 1.5])
+@pytest.mark.parametrize("smallest_px", [2, 9, 40])
+def test_leaving_out_small_regions_changes_no_other(smallest_px, tolerance_px):
+    labels = blobs(sigma=2)
+    options = {"tolerance_px": tolerance_px, "block_px": 32}
+    few, many = regions(labels, smallest_px=smallest_px, **options), regions(labels, **options)
+    assert sorted(region.pixels for region in few) == sorted(r.pixels for r in many if r.pixels >= smallest_px)
+    assert all(region.geometry.is_valid for region in few)
+
+
 def test_coordinates_are_those_of_the_finest_page():
     labels = np.full((4, 4), BCSS_WSSS.background, np.uint8)
     labels[1:3, 2:4] = 0

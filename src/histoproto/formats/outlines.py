@@ -1,6 +1,6 @@
 """The connected pieces of one block of class indices, as polygons that tile the block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ class Piece:
     pixels: int
     confidence_sum: int
     """Of its pixels, 255 for 1."""
+    on_frame: bool
+    """Whether it reaches the block's frame and may go on beyond it."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ def cut(
     labels: UInt8[np.ndarray, "height width"],
     confidence: UInt8[np.ndarray, "height width"],
     classes: int,
+    *,
+    smallest_px: int,
     tolerance_px: float,
 ) -> CutBlock:
     """Cut a block into pieces whose pixels touch along an edge (4-connectivity).
 
-    With a tolerance, borders between pieces, and between pieces and background, are simplified as one coverage
+    With a tolerance, borders between pieces, and between pieces and the rest, are simplified as one coverage
     (Visvalingam and Whyatt), so that neighbours stay without gap or overlap. What lies on the block's frame stays, so
     that neighbouring blocks go on fitting each other.
 
@@ -52,39 +56,46 @@ def cut(
         labels: class indices; values from ``classes`` on are no piece.
         confidence: 255 for 1.
         classes: number of classes.
+        smallest_px: pieces of fewer pixels are left out, unless they reach the frame and may go on beyond it.
         tolerance_px: square root of the area of triangles that may be cut off; 0 keeps the outlines of the pixels.
     """
     from skimage import measure
 
     number_pieces: Callable[..., NDArray[np.int64]] = measure.label
     numbers = number_pieces(labels.astype(np.int16), background=-1, connectivity=1).astype(np.int32)
-    values = np.zeros(int(numbers.max()) + 1, np.uint8)
+    pixels = np.bincount(numbers.ravel())
+    values = np.full(len(pixels), classes, np.uint8)
     values[numbers] = labels
-    values[0] = classes
-    pixels = np.bincount(numbers.ravel(), minlength=len(values))
-    sums = np.bincount(numbers.ravel(), weights=confidence.ravel(), minlength=len(values))
+    on_frame = np.zeros(len(pixels), bool)
+    for edge in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
+        on_frame[edge] = True
+    kept = (values < classes) & (on_frame | (pixels >= smallest_px))
+    numbers = np.where(kept[numbers], numbers, 0).astype(np.int32)
+    sums = np.bincount(numbers.ravel(), weights=confidence.ravel(), minlength=len(pixels))
     pieces = [
-        Piece(number, int(values[number]), polygon, int(pixels[number]), int(sums[number]))
-        for number, polygon in _polygons(numbers, tolerance_px).items()
-        if values[number] < classes
+        Piece(number, int(values[number]), polygon, int(pixels[number]), int(sums[number]), bool(on_frame[number]))
+        for number, polygon in _polygons(numbers, tolerance_px)
     ]
-    return CutBlock(pieces, np.where(values[numbers] < classes, numbers, 0).astype(np.int32))
+    return CutBlock(pieces, numbers)
 
 
-def _polygons(numbers: Int32[np.ndarray, "height width"], tolerance_px: float) -> "dict[int, Polygon]":
-    """Return the polygon of every piece, background included, by its number.
+def _polygons(numbers: Int32[np.ndarray, "height width"], tolerance_px: float) -> "Iterator[tuple[int, Polygon]]":
+    """Yield every piece's number and polygon.
 
-    Outlines of pixels have a corner only where they turn. A coverage needs one wherever three pieces meet as well, so
-    every pixel's corner is made one first and those on straight lines are removed afterwards.
+    Outlines of pixels have a corner only where they turn. A coverage, which here holds the rest too, needs one wherever
+    three polygons meet, so every pixel's corner is made one first; those on straight lines are removed afterwards.
     """
     import shapely
     from rasterio.features import shapes
     from shapely.geometry import shape
 
-    outlines = [(int(number), shape(outline)) for outline, number in shapes(numbers, connectivity=4)]
+    mask = None if tolerance_px > 0 else numbers > 0
+    outlines = [(int(number), shape(outline)) for outline, number in shapes(numbers, mask=mask, connectivity=4)]
     polygons = np.array([polygon for _, polygon in outlines], object)
     if tolerance_px > 0:
         corners = shapely.segmentize(polygons, 1.0)
         simple = shapely.coverage_simplify(corners, tolerance_px, simplify_boundary=False)
         polygons = shapely.simplify(simple, 0.0, preserve_topology=False)
-    return {number: polygon for (number, _), polygon in zip(outlines, polygons, strict=True)}
+    for (number, _), polygon in zip(outlines, polygons, strict=True):
+        if number:
+            yield number, polygon

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from histoproto.formats.arrays import Block, SlideArray, read_labels, require_uint8, rows_of_blocks
+from histoproto.formats.arrays import SlideArray, read_labels, require_uint8, rows_of_blocks
 from histoproto.formats.outlines import CutBlock, Piece, cut
 from histoproto.formats.qupath import QuPathObject
 from histoproto.formats.slide_packages import require
@@ -76,7 +76,7 @@ def regions_of(
     if labels.shape != confidence.shape:
         raise ValueError(f"labels {labels.shape} and confidences {confidence.shape} differ in shape")
     require("outlines of regions", "rasterio", "shapely")
-    for region in _joined(labels, confidence, len(taxonomy), tolerance_px, block_px):
+    for region in _joined(labels, confidence, len(taxonomy), block_px, smallest_px, tolerance_px):
         if region.pixels >= smallest_px:
             yield Region(
                 region.value,
@@ -108,6 +108,13 @@ class _Growing:
     polygons: "list[Polygon]"
 
 
+def _grown(piece: Piece, corner: tuple[int, int]) -> _Growing:
+    import shapely
+
+    polygon = shapely.transform(piece.polygon, lambda points: points + corner)
+    return _Growing(piece.value, piece.pixels, piece.confidence_sum, [polygon])
+
+
 class _Front:
     """The regions that can still grow, by key; keys that turned out to be one region lead to each other."""
 
@@ -116,17 +123,14 @@ class _Front:
         self._leads_to: dict[int, int] = {}
         self._next = 1
 
-    def add(self, pieces: list[Piece], block: Block, numbers: int) -> NDArray[np.int64]:
-        """Take the pieces of a block and return the key of each number."""
-        import shapely
-
-        keys = np.zeros(numbers + 1, np.int64)
-        corner = np.array([block.columns.start, block.rows.start])
-        for piece in pieces:
-            polygon = shapely.transform(piece.polygon, lambda points: points + corner)
-            self._growing[self._next] = _Growing(piece.value, piece.pixels, piece.confidence_sum, [polygon])
-            self._leads_to[self._next] = keys[piece.number] = self._next
-            self._next += 1
+    def add(self, block: CutBlock, corner: tuple[int, int]) -> NDArray[np.int64]:
+        """Take the pieces on a block's frame and return the key of each number."""
+        keys = np.zeros(int(block.numbers.max()) + 1, np.int64)
+        for piece in block.pieces:
+            if piece.on_frame:
+                self._growing[self._next] = _grown(piece, corner)
+                self._leads_to[self._next] = keys[piece.number] = self._next
+                self._next += 1
         return keys
 
     def join(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
@@ -163,7 +167,7 @@ class _Front:
 
 
 def _joined(
-    labels: SlideArray, confidence: SlideArray, classes: int, tolerance_px: float, block_px: int
+    labels: SlideArray, confidence: SlideArray, classes: int, block_px: int, smallest_px: int, tolerance_px: float
 ) -> Iterator[_Growing]:
     front = _Front()
     width = labels.shape[1]
@@ -176,8 +180,11 @@ def _joined(
             if not (part < classes).any():
                 left = None
                 continue
-            pieces = cut(part, np.asarray(confidence[block.rows, block.columns]), classes, tolerance_px)
-            edges = _edges(pieces, front.add(pieces.pieces, block, int(pieces.numbers.max())))
+            sure = np.asarray(confidence[block.rows, block.columns])
+            cut_block = cut(part, sure, classes, smallest_px=smallest_px, tolerance_px=tolerance_px)
+            corner = block.columns.start, block.rows.start
+            yield from (_grown(piece, corner) for piece in cut_block.pieces if not piece.on_frame)
+            edges = _edges(cut_block, front.add(cut_block, corner))
             front.join(above[block.columns], edges.top)
             if left is not None:
                 front.join(left, edges.left)
