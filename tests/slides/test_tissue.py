@@ -37,10 +37,23 @@ def test_a_stained_disc_is_found_as_it_was_drawn(colour):
     assert agreement(find_tissue(draw(ground(), truth, colour), MPP), truth) > 0.94
 
 
-@pytest.mark.parametrize("glass", [GLASS, (255, 255, 255), (225, 218, 224), (200, 200, 200)])
+TINTED = [GLASS, (255, 255, 255), (225, 218, 224), (200, 200, 200), (225, 230, 240), (240, 235, 225)]
+
+
+@pytest.mark.parametrize("glass", TINTED)
 def test_empty_glass_of_any_shade_holds_no_tissue(glass):
     assert not find_tissue(ground(glass), MPP).any()
     assert not find_tissue(np.full((40, 40, 3), glass, np.uint8), MPP).any()
+
+
+@pytest.mark.parametrize("glass", TINTED)
+def test_tissue_is_found_on_glass_of_any_shade_also_where_most_was_never_scanned(glass):
+    truth = disc(200, (60, 110), 40)
+    rgb = ground(glass)
+    rgb[truth] = (rgb[truth] / 255.0 * PINK).round().astype(np.uint8)
+    assert agreement(find_tissue(rgb, MPP), truth) > 0.93
+    rgb[110:] = 255
+    assert agreement(find_tissue(rgb, MPP), truth) > 0.93
 
 
 @pytest.mark.parametrize("colour", [PINK, PALE, VIOLET])

@@ -30,10 +30,17 @@ INK_HUES = (70.0, 235.0)
 """Degrees, from green to blue; pure haematoxylin has 244."""
 INK_SATURATION = 0.15
 """Least saturation of ink, 0..1; pale blue mucus stays below."""
-INK_FRINGE = (255.0, 0.03)
+INK_FRINGE = (255.0, 0.08)
 """Largest hue and least saturation of what still is ink where it touches ink: a stroke's dark edge and its halo."""
 BLACK = (0.35, 0.1)
 """Largest value of black ink and largest difference of its channels, 0..1."""
+
+GLASS = (0.75, 0.08)
+"""Least value and largest saturation of glass, 0..1; scanners show it white, grey, rosy or bluish."""
+UNSCANNED = 250
+"""Least channel of what may never have been scanned and then says nothing about glass."""
+LEAST_GLASS = 0.1
+"""Share of a slide that has to look like glass before its colour is believed; pale mucus looks like it, too."""
 
 _VECTORS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (1.0, 1.0, 1.0))
 """Optical densities of haematoxylin and eosin in red, green and blue (Ruifrok and Johnston, 2001), and of grey."""
@@ -64,9 +71,10 @@ def find_tissue(rgb: UInt8[np.ndarray, "height width 3"], mpp: float) -> Bool[np
     """Return where a thumbnail shows stained tissue; nowhere on an empty slide.
 
     Colours are split into haematoxylin, eosin and grey (Ruifrok and Johnston's colour deconvolution with grey as its
-    third stain), so that shadows, dust and a darker ground have no stain at all. Tissue is where the sum of both
-    stains, smoothed, exceeds Otsu's threshold of its logarithm, kept within ``STAINED``: without tissue Otsu would
-    split the noise of glass, and without glass pale tissue from dark. Specks are then removed and small holes filled.
+    third stain), relative to the slide's own glass, so that shadows, dust and a tinted ground have no stain. Tissue is
+    where the sum of both stains, smoothed, exceeds Otsu's threshold of its logarithm, kept within ``STAINED``: without
+    tissue Otsu would split the noise of glass, and without glass pale tissue from dark. Specks are then removed and
+    small holes filled.
 
     Args:
         rgb: the whole slide, or a part of it.
@@ -105,11 +113,22 @@ def is_ink(rgb: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height
 
 
 def _stain_density(rgb: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width"]:
-    """Return the sum of haematoxylin and eosin as optical densities, 0 or more."""
+    """Return the sum of haematoxylin and eosin as optical densities relative to glass, 0 or more."""
     vectors = np.array(_VECTORS)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    density = -np.log10(np.maximum(rgb, 1) / np.float32(255))
+    density = np.log10(_glass_colour(rgb)) - np.log10(np.maximum(rgb, 1), dtype=np.float32)
+    density = np.maximum(density, 0, out=density)  # whatever is brighter than glass
     return np.asarray((density @ np.linalg.inv(vectors)[:, :2].astype(np.float32)).clip(min=0).sum(-1))
+
+
+def _glass_colour(rgb: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, " 3"]:
+    """Return the median colour of what looks like glass; white where hardly anything does."""
+    largest, smallest = rgb.max(-1), rgb.min(-1)
+    bright = (largest >= 255 * GLASS[0]) & (smallest < UNSCANNED)
+    glass = bright & (largest - smallest <= largest * np.float32(GLASS[1]))
+    if glass.mean() < LEAST_GLASS:
+        return np.full(3, 255, np.float32)
+    return np.asarray(np.median(rgb[glass], axis=0), np.float32)
 
 
 def _threshold(stain: Float32[np.ndarray, "height width"]) -> float:
