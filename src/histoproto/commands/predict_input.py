@@ -9,11 +9,10 @@ from histoproto.errors import DataError
 
 if TYPE_CHECKING:
     from histoproto.contracts import SlideReader
+    from histoproto.formats.qupath import QuPathObject
     from histoproto.slides.pages import PagedReader
 
-LARGEST_PX = 150_000_000
-"""Pixels at the run's resolution whose maps fit into memory at once."""
-OUTPUTS = ("mask.png", "confidence.png", "overlay.png", "areas.json")
+AREAS = "areas.json"
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,8 @@ class PredictOptions:
     run: Path
     checkpoint: str = "best"
     assume_mpp: float | None = None
+    region: Path | None = None
+    """QuPath's GeoJSON, or a folder with one per slide: what to predict of slides."""
 
 
 class Predictor:
@@ -65,6 +66,7 @@ class Predictor:
             "bytes": state.st_size,
             "modified_ns": state.st_mtime_ns,
             "assume_mpp": self.options.assume_mpp,
+            "region": _region_stamp(self.options.region, file),
             **self._model,
         }
 
@@ -83,65 +85,63 @@ class Predictor:
 
     def _predict(self, file: Path, folder: Path, stamp: dict[str, Any]) -> dict[str, Any]:
         from histoproto.atomic import write_json
-        from histoproto.contracts import Region
-        from histoproto.formats.areas import class_areas
-        from histoproto.formats.confidence import write_confidence
-        from histoproto.formats.overlay import write_overlay
-        from histoproto.inference.decision import background_of, decide, predicted_classes
-        from histoproto.inference.evidence import evidence_by_tiles, evidence_of, tile_count, tiling_of
-        from histoproto.inference.refine import refiner_of
-        from histoproto.masks import write_mask
-        from histoproto.progress import progress_bar
+        from histoproto.commands.predict_picture import predict_picture
+        from histoproto.commands.predict_slide import predict_slide
+        from histoproto.slides.flat import FlatReader
         from histoproto.slides.reader import open_image
 
-        trained, gate = self.trained, self.gate
-        settings = trained.settings.inference
+        regions = self._regions(file)
         source = open_image(file, assume_mpp=self.options.assume_mpp)
-        notes = _notes(source)
-        reader = _at_training_mpp(source, trained.folder.read_record().get("mpp"))
         try:
-            if reader.width_px * reader.height_px > LARGEST_PX:
-                raise DataError(
-                    f"{file}: {reader.width_px} x {reader.height_px} px at the run's resolution is more than "
-                    f"{LARGEST_PX // 10**6} megapixels; cut out a region and predict that"
-                )
-            rgb = reader.read(Region(0, 0, reader.width_px, reader.height_px))
-            if max(rgb.shape[:2]) > tiling_of(gate.window_px, settings).tile_px:
-                with progress_bar(f"Tiles of {file.name}", tile_count(reader, gate.window_px, settings)) as advance:
-                    evidence = evidence_by_tiles(trained.model, reader, gate.window_px, settings, advance)
+            reader = _at_training_mpp(source, self.trained.folder.read_record().get("mpp"))
+            if isinstance(source, FlatReader):
+                found = predict_picture(self.trained, self.gate, reader, folder)
             else:
-                evidence = evidence_of(trained.model, rgb, gate.window_px, settings)
+                found = predict_slide(self.trained, self.gate, source, reader, regions, folder)
         finally:
-            reader.close()
-        background = background_of(rgb, evidence.maps, settings.background)
-        refine = refiner_of(trained.model, rgb, settings)
-        decision = decide(evidence.maps, predicted_classes(evidence, gate), background, refine)
-        mask = decision.mask.numpy()
-        write_mask(folder / "mask.png", mask, trained.taxonomy)
-        write_confidence(folder / "confidence.png", decision.confidence.numpy())
-        write_overlay(folder / "overlay.png", rgb, mask, trained.taxonomy)
+            source.close()
         content = {
             "image": str(file),
             "width_px": reader.width_px,
             "height_px": reader.height_px,
             "mpp": reader.mpp,
-            "notes": notes,
-            "areas": class_areas(mask, trained.taxonomy, reader.mpp),
+            "notes": _notes(source, found),
+            **found,
             "source": stamp,
         }
-        write_json(folder / "areas.json", content)  # last: it says that the others are complete
+        write_json(folder / AREAS, content)  # last: it says that the others are complete
         return content
+
+    def _regions(self, file: Path) -> "list[QuPathObject] | None":
+        from histoproto.commands.regions_of_interest import read_regions
+        from histoproto.slides.reader import FLAT_SUFFIXES
+
+        if self.options.region is None:
+            return None
+        if file.suffix.lower() in FLAT_SUFFIXES:
+            raise DataError(f"{file}: --region is for slides; a picture is predicted whole, so leave it out")
+        return read_regions(self.options.region, file)
 
 
 def finished(folder: Path, stamp: dict[str, Any]) -> dict[str, Any] | None:
     """Return the areas of an input whose results are all there and were made in the same way."""
-    if not all((folder / name).is_file() for name in OUTPUTS):
-        return None
     try:
-        content: dict[str, Any] = json_text.loads((folder / "areas.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return None  # damaged: make it again
+        content: dict[str, Any] = json_text.loads((folder / AREAS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
     return content if content.get("source") == stamp else None
+
+
+def _region_stamp(region: Path | None, file: Path) -> str | None:
+    """Return the hash of what was drawn on a slide."""
+    import hashlib
+
+    from histoproto.commands.regions_of_interest import region_files
+
+    if region is None:
+        return None
+    files = region_files(region, file) if region.is_dir() else [region]
+    return hashlib.sha256(b"".join(entry.read_bytes() for entry in files if entry.is_file())).hexdigest()
 
 
 def _at_training_mpp(reader: "PagedReader", training_mpp: float | None) -> "SlideReader":
@@ -160,8 +160,8 @@ def _at_training_mpp(reader: "PagedReader", training_mpp: float | None) -> "Slid
     return reader if training_mpp is None else at_mpp(reader, training_mpp)
 
 
-def _notes(source: "PagedReader") -> list[str]:
-    """Return what was taken for granted or changed when the image was read."""
+def _notes(source: "PagedReader", found: dict[str, Any]) -> list[str]:
+    """Return what was taken for granted, changed or missing when the image was read."""
     from histoproto.slides.flat import FlatReader
 
     notes = []
@@ -170,4 +170,6 @@ def _notes(source: "PagedReader") -> list[str]:
             notes.append(f"converted from {source.converted_from} to RGB")
         if source.mpp is None:
             notes.append("does not say its microns per pixel: taken at those of the training patches")
+    if found.get("unreadable"):
+        notes.append(f"{len(found['unreadable'])} parts cannot be read and are left undecided; {AREAS} lists them")
     return notes

@@ -1,0 +1,149 @@
+"""Predict a slide: its maps on disk block by block, then the files that other programs open."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histoproto.errors import DataError
+
+if TYPE_CHECKING:
+    from histoproto.contracts import Region, SlideReader
+    from histoproto.formats.qupath import QuPathObject
+    from histoproto.inference.gate import Gate
+    from histoproto.slides.canvas import Canvas
+    from histoproto.slides.pages import PagedReader
+    from histoproto.taxonomy import Taxonomy
+    from histoproto.wiring.runs import Run
+
+MAPS = ".maps"
+"""Folder of the maps while they are made."""
+SMALLEST_UM2 = 400.0
+"""Regions that cover less get no outline; areas count them."""
+TOLERANCE_PX = 1.0
+"""How far outlines may lie beside the pixels' edges."""
+OVERVIEW_PX = 2048
+"""Longer side of the overlay."""
+
+
+def predict_slide(
+    trained: "Run",
+    gate: "Gate",
+    source: "PagedReader",
+    reader: "SlideReader",
+    regions: "list[QuPathObject] | None",
+    folder: Path,
+) -> dict[str, Any]:
+    """Write the results of a slide and return its areas and what could not be read.
+
+    Args:
+        trained: the model.
+        gate: which classes it lets in.
+        source: the slide.
+        reader: the slide at the resolution of the training patches.
+        regions: what to predict, in pixels of the slide's finest page; None is all of its tissue.
+        folder: receives the results.
+
+    Raises:
+        DataError: if nothing of the slide can be read.
+        ConfigError: if packages of the extra ``wsi`` are not installed.
+        OSError: if the disk is full.
+    """
+    from histoproto.commands.regions_of_interest import area_of_interest
+    from histoproto.formats.slide_packages import require
+    from histoproto.inference.slide import SlidePrediction
+    from histoproto.progress import progress_bar
+
+    require("the map of a slide", "zarr", "rasterio", "shapely", "geopandas")
+    from histoproto.slides.canvas import canvas
+
+    scale = source.width_px / reader.width_px
+    area = area_of_interest(source, scale, regions)
+    prediction = SlidePrediction(trained.model, reader, gate, trained.settings.inference, area)
+    taxonomy = trained.taxonomy
+    with canvas(folder / MAPS, reader.height_px, reader.width_px, len(taxonomy)) as maps:
+        with progress_bar(f"Tiles of {source.path.name}", prediction.tiles) as advance:
+            for block in prediction.blocks(advance):
+                maps.write(block.y_px, block.x_px, block.mask, block.confidence, block.shares)
+        areas = _write_areas(folder, maps, taxonomy, reader, regions, scale)
+        unreadable = _on_finest_page(prediction.unreadable, scale)
+        if unreadable and not any(entry["pixels"] for entry in areas.values()):
+            raise DataError(f"{source.path}: none of its tissue can be read; copy the slide again from its source")
+        _write_maps(folder, maps, taxonomy, reader)
+        _write_outlines(folder, maps, taxonomy, source, reader, scale)
+        _write_overview(folder, maps, taxonomy, source)
+    return {"areas": areas, "unreadable": unreadable, "tiles": prediction.tiles}
+
+
+def _write_areas(
+    folder: Path,
+    maps: "Canvas",
+    taxonomy: "Taxonomy",
+    reader: "SlideReader",
+    regions: "list[QuPathObject] | None",
+    scale: float,
+) -> dict[str, Any]:
+    from histoproto.formats.areas import areas_of_counts, write_areas
+    from histoproto.formats.counting import count_values, count_within
+
+    whole = areas_of_counts(count_values(maps.labels), taxonomy, reader.mpp)
+    rows = [("slide", whole)]
+    if regions:
+        counts = count_within(maps.labels, [region.geometry for region in regions], scale=(scale, scale))
+        names = [region.name or "region" for region in regions]
+        rows += [
+            (f"{number} {name}", areas_of_counts(inside, taxonomy, reader.mpp))
+            for number, (name, inside) in enumerate(zip(names, counts, strict=True), start=1)
+        ]
+    write_areas(folder / "areas.csv", rows)
+    return dict(whole)
+
+
+def _write_maps(folder: Path, maps: "Canvas", taxonomy: "Taxonomy", reader: "SlideReader") -> None:
+    from histoproto.formats.ome_tiff import write_labels, write_probabilities
+    from histoproto.slides.canvas import SAMPLE_PX
+
+    write_labels(folder / "labels.ome.tif", maps.labels, taxonomy, reader.mpp)
+    coarse_mpp = None if reader.mpp is None else SAMPLE_PX * reader.mpp
+    write_probabilities(folder / "probabilities.ome.tif", maps.probabilities, taxonomy, coarse_mpp)
+
+
+def _write_outlines(
+    folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: "PagedReader", reader: "SlideReader", scale: float
+) -> None:
+    from histoproto.formats.geoparquet import write_geoparquet
+    from histoproto.formats.qupath import write_qupath
+    from histoproto.formats.regions import as_qupath, regions_of
+    from histoproto.slides.areas import shown_corner
+
+    left, top = shown_corner(source)
+    pixel_um2 = (reader.mpp or 1.0) ** 2
+
+    def found() -> Iterator[Any]:
+        return regions_of(
+            maps.labels,
+            maps.confidence,
+            taxonomy,
+            mpp=reader.mpp,
+            scale=(scale, scale),
+            offset=(-left, -top),
+            smallest_px=max(1, round(SMALLEST_UM2 / pixel_um2)),
+            tolerance_px=TOLERANCE_PX,
+        )
+
+    write_qupath(folder / "regions.geojson.gz", (as_qupath(region, taxonomy) for region in found()))
+    write_geoparquet(folder / "regions.parquet", found())
+
+
+def _write_overview(folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: "PagedReader") -> None:
+    from histoproto.formats.overlay import write_overlay
+    from histoproto.slides.resample import thumbnail
+
+    step = max(1, -(-max(maps.labels.shape) // OVERVIEW_PX))
+    write_overlay(folder / "overlay.png", thumbnail(source, OVERVIEW_PX), maps.labels[::step, ::step], taxonomy)
+
+
+def _on_finest_page(parts: "list[Region]", scale: float) -> list[dict[str, int]]:
+    """Return parts of the reader in pixels of the finest page, each once."""
+    return [
+        {name: round(value * scale) for name, value in part._asdict().items()} for part in dict.fromkeys(sorted(parts))
+    ]
