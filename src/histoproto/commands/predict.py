@@ -1,6 +1,5 @@
 """``histoproto predict``."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +21,7 @@ def predict(
     *,
     out: Path,
     assume_mpp: float | None = None,
+    region: Path | None = None,
     checkpoint: str = "best",
     jobs: int | None = None,
     shard: str | None = None,
@@ -41,6 +41,8 @@ def predict(
         inputs: Images, slides, or folders of them.
         out: Folder of the results.
         assume_mpp: Microns per pixel of slides that do not say.
+        region: What to predict of slides: QuPath's GeoJSON, or a folder with NAME.geojson for each slide. [default: all
+            tissue, as histoproto slides tissue finds it]
         checkpoint: best or last.
         jobs: Worker processes; an input that kills one does not stop the others. [default: none, this process; with
             --engine ray an actor per machine]
@@ -63,10 +65,12 @@ def predict(
 
     who = Engine(engine, jobs, address)
     tasks = tasks_of(_files(inputs), out)
+    if region is not None and not region.exists():
+        raise DataError(f"{region}: no such file or folder; --region takes what histoproto slides tissue --out made")
     RunFolder(run).read_config()  # no record of a run that is none
-    options = PredictOptions(run, checkpoint, assume_mpp)
+    options = PredictOptions(run.absolute(), checkpoint, assume_mpp, region and region.absolute())
     mine = shard_of(tasks, shard)
-    record_command(out, replace(options, run=run.absolute()), who, tasks)
+    record_command(out, options, who, tasks)
     outcomes = predict_all(options, mine, who)
     if len(tasks) == 1:
         _raise_failure(*outcomes.values())

@@ -1,6 +1,7 @@
 """Predict many inputs: in this process, in worker processes, or on a Ray cluster."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,10 @@ def _predict_here(options: PredictOptions, worklist: Worklist, progress: SlidesP
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
+    """Take SIGTERM, which job schedulers send, like Ctrl-C; signals reach Python's main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield

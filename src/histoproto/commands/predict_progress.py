@@ -41,7 +41,8 @@ class SlidesProgress:
         if outcome.kind != "held":
             self._ended += 1
             self._bars.update(self._all, completed=self._ended)
-            self._say(f"{self._ended}/{self._total} {name}: {outcome.kind} in {outcome.seconds:.1f} s")
+            how = "was done before" if outcome.kind == "kept" else f"{outcome.kind} in {outcome.seconds:.1f} s"
+            self._say(f"{self._ended}/{self._total} {name}: {how}")
 
     def lose(self, place: int, name: str, reason: str) -> None:
         """Show that an input lost its process."""

@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from histoproto.errors import ConfigError, HistoprotoError, RunError
 
 STORE_BYTES = 100 * 2**20
 """Of a cluster of our own: only names and areas pass through it."""
+
+REACH_S = 10.0
+"""Until a cluster's head counts as out of reach."""
 
 
 class SlideActor:
@@ -72,7 +76,7 @@ def predict_on_ray(
     Paths must mean the same on all machines.
 
     Args:
-        options: what inputs are predicted with.
+        options: what inputs are predicted with; absolute paths.
         worklist: which inputs; receives how they end.
         jobs: number of actors; None for one per machine.
         address: of a cluster; None starts one on this machine.
@@ -83,7 +87,7 @@ def predict_on_ray(
         RunError: if the run cannot be loaded.
     """
     with _cluster(address) as ray:
-        actors = _start(ray, replace(options, run=options.run.absolute()), worklist, jobs)
+        actors = _start(ray, options, worklist, jobs)
         try:
             while not worklist.over:
                 _give(actors, worklist, progress)
@@ -174,9 +178,22 @@ def _cluster(address: str | None) -> Iterator[Any]:
 def _join(ray: Any, address: str | None, folder: Path | None) -> None:
     before = signal.getsignal(signal.SIGTERM)
     own = {"_temp_dir": str(folder), "object_store_memory": STORE_BYTES, "include_dashboard": False} if folder else {}
+    if address is not None:
+        _check_reachable(address)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"--address {address}: no Ray cluster can be reached there ({error})") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray's own would end the command without a word
+
+
+def _check_reachable(address: str) -> None:
+    """Ask ``HOST:PORT`` whether anyone listens: Ray itself keeps asking for minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()) or "/" in host:
+        return  # "auto" and ray:// addresses are Ray's to understand
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--address {address}: no Ray cluster can be reached there ({error})") from None

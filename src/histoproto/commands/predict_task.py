@@ -30,8 +30,8 @@ class Task(NamedTuple):
 class Outcome(NamedTuple):
     """How a task ended; plain values, since it comes from other processes."""
 
-    kind: Literal["done", "failed", "held"]
-    """``held``: another process works on it."""
+    kind: Literal["done", "kept", "failed", "held"]
+    """``kept``: it was finished before; ``held``: another process works on it."""
     content: dict[str, Any] | None = None
     """What ``Predictor`` returned."""
     error: str | None = None
@@ -67,7 +67,7 @@ def _predict(predictor: "Predictor", task: Task, watch: Stopwatch) -> Outcome:
         return _failure(task, str(error), watch)
     except OSError as error:
         return _failure(task, _refused(task, error), watch)
-    return Outcome("done", content, seconds=watch.seconds)
+    return Outcome("kept" if kept else "done", content, seconds=watch.seconds)
 
 
 def _refused(task: Task, error: OSError) -> str:
