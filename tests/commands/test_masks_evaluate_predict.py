@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from histoproto.data.manifest import read_study
@@ -95,12 +96,12 @@ def test_prediction_of_patches_and_a_slide_writes_everything_and_is_not_done_twi
     areas = json.loads((out / "slide" / "areas.json").read_text())
     assert areas["mpp"] == pytest.approx(0.5)
     assert list(areas["areas"]) == ["TUM", "STR", "LYM", "NEC"]
-    assert read_indices(out / "slide" / "mask.png").shape == (256, 320)
+    assert tifffile.imread(out / "slide" / "labels.ome.tif").shape == (256, 320)
     assert read_indices(out / "plain" / "mask.png").shape == (40, 70)
     assert (out / "slide" / "overlay.png").stat().st_size > 1000
-    before = (out / "slide" / "mask.png").stat().st_mtime_ns
+    before = (out / "slide" / "labels.ome.tif").stat().st_mtime_ns
     assert command("predict", run, slide, "--out", out) == 0
-    assert (out / "slide" / "mask.png").stat().st_mtime_ns == before
+    assert (out / "slide" / "labels.ome.tif").stat().st_mtime_ns == before
 
 
 def test_a_prediction_made_in_another_way_or_damaged_is_made_again(command, run, slide, tmp_path):

@@ -125,7 +125,7 @@ def _write_outlines(
             taxonomy,
             mpp=reader.mpp,
             scale=(scale, scale),
-            offset=(-left, -top),
+            offset=(float(-left), float(-top)),
             smallest_px=max(1, round(SMALLEST_UM2 / pixel_um2)),
             tolerance_px=TOLERANCE_PX,
         )
@@ -139,7 +139,8 @@ def _write_overview(folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: 
     from histoproto.slides.resample import thumbnail
 
     step = max(1, -(-max(maps.labels.shape) // OVERVIEW_PX))
-    write_overlay(folder / "overlay.png", thumbnail(source, OVERVIEW_PX), maps.labels[::step, ::step], taxonomy)
+    photograph = thumbnail(source, OVERVIEW_PX, lambda _part: None)  # where it is damaged the labels say so
+    write_overlay(folder / "overlay.png", photograph, maps.labels[::step, ::step], taxonomy)
 
 
 def _on_finest_page(parts: "list[Region]", scale: float) -> list[dict[str, int]]:

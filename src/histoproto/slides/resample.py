@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from histoproto.contracts import Region, SlideReader
+from histoproto.slides.damage import OnDamage, read_around_damage
 from histoproto.slides.mpp import require_mpp
 from histoproto.slides.pages import PagedReader
 
@@ -36,8 +37,13 @@ def at_mpp(reader: PagedReader, target_mpp: float) -> SlideReader:
     return reader if abs(scale - 1) < SAME_MPP else ResampledReader(reader, scale)
 
 
-def thumbnail(reader: PagedReader, longest_px: int) -> NDArray[np.uint8]:
+def thumbnail(reader: PagedReader, longest_px: int, on_damage: OnDamage | None = None) -> NDArray[np.uint8]:
     """Return the whole image as RGB, at most ``longest_px`` on its longer side.
+
+    Args:
+        reader: the image.
+        longest_px: most pixels of the longer side.
+        on_damage: called with each part of the thumbnail that cannot be decoded, which is white; None raises.
 
     Raises:
         DataError: if the page used cannot be decoded.
@@ -45,11 +51,10 @@ def thumbnail(reader: PagedReader, longest_px: int) -> NDArray[np.uint8]:
     scale = max(1.0, max(reader.width_px, reader.height_px) / longest_px)
     small = ResampledReader(reader, scale)
     rows = max(1, int(_READ_AT_ONCE_PX / (reader.width_px * scale)))
-    pieces = [
-        small.read(Region(0, y, small.width_px, min(rows, small.height_px - y)))
-        for y in range(0, small.height_px, rows)
-    ]
-    return np.concatenate(pieces)
+    bands = [Region(0, y, small.width_px, min(rows, small.height_px - y)) for y in range(0, small.height_px, rows)]
+    return np.concatenate(
+        [small.read(band) if on_damage is None else read_around_damage(small, band, on_damage) for band in bands]
+    )
 
 
 class ResampledReader(SlideReader):

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from numpy.typing import NDArray
 
+from histoproto.contracts import Region
 from histoproto.slides.mpp import require_mpp
 from histoproto.slides.pages import PagedReader
 from histoproto.slides.resample import thumbnail
@@ -57,14 +58,20 @@ class Tissue(NamedTuple):
 def tissue_of(reader: PagedReader) -> Tissue:
     """Return where a slide shows tissue, in cells of ``TISSUE_MPP`` or of the finest page where that is coarser.
 
+    Parts that cannot be decoded count as tissue, so that who reads it finer finds out how much of them is lost.
+
     Raises:
-        DataError: if the slide does not say its microns per pixel, or cannot be decoded.
+        DataError: if the slide does not say its microns per pixel.
     """
     mpp = require_mpp(reader)
     longest_px = max(reader.width_px, reader.height_px)
     small_px = max(1, math.ceil(longest_px * mpp / TISSUE_MPP))
     cell_px = max(1.0, longest_px / small_px)
-    return Tissue(find_tissue(thumbnail(reader, small_px), mpp * cell_px), cell_px)
+    damaged: list[Region] = []
+    mask = find_tissue(thumbnail(reader, small_px, damaged.append), mpp * cell_px)
+    for part in damaged:
+        mask[part.y_px : part.y_px + part.height_px, part.x_px : part.x_px + part.width_px] = True
+    return Tissue(mask, cell_px)
 
 
 def find_tissue(rgb: UInt8[np.ndarray, "height width 3"], mpp: float) -> Bool[np.ndarray, "height width"]:
