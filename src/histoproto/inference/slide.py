@@ -13,7 +13,7 @@ from histoproto.cams.background import white_background
 from histoproto.cams.gate import allowed_classes
 from histoproto.contracts import Region, SlideReader, TissueModel
 from histoproto.inference.decision import decide, unlikely_tissue
-from histoproto.inference.evidence import both_maps, tiling_of
+from histoproto.inference.evidence import Tiling, both_maps, tiling_of
 from histoproto.inference.gate import Gate
 from histoproto.inference.refine import refiner_of
 from histoproto.inference.settings import InferenceSettings
@@ -68,7 +68,8 @@ class SlidePrediction:
         self.model, self.reader, self.gate, self.settings, self.area = model, reader, gate, settings, area
         self.unreadable: list[Region] = []
         """Parts that could not be read; complete after ``blocks``."""
-        tiling = tiling_of(gate.window_px, settings)
+        tiling = _fitting(tiling_of(gate.window_px, settings), max(reader.height_px, reader.width_px))
+        self._tiling = tiling
         row_bytes = 4 * (2 * len(gate.thresholds) + 1) * tiling.tile_px
         self._pieces = cut_into_pieces(
             reader.height_px,
@@ -92,7 +93,7 @@ class SlidePrediction:
         Args:
             on_tiles: called with the number of tiles just finished, of ``tiles``.
         """
-        tiling = tiling_of(self.gate.window_px, self.settings)
+        tiling = self._tiling
         placed = map_pieces(
             self.reader,
             self._evidence,
@@ -145,6 +146,12 @@ class SlidePrediction:
             rows = slice(max(0, part.y_px - region.y_px), max(0, part.y_px + part.height_px - region.y_px))
             columns = slice(max(0, part.x_px - region.x_px), max(0, part.x_px + part.width_px - region.x_px))
             mask[rows, columns], confidence[rows, columns], shares[:, rows, columns] = IGNORE, 0, 0
+
+
+def _fitting(tiling: Tiling, longest_px: int) -> Tiling:
+    """Return smaller tiles for a slide that does not fill one."""
+    tile_px = min(tiling.tile_px, -(-longest_px // tiling.align_px) * tiling.align_px)
+    return tiling._replace(tile_px=tile_px, overlap_px=min(tiling.overlap_px, tile_px - tiling.align_px))
 
 
 class _Rows(NamedTuple):
