@@ -19,6 +19,8 @@ Advance = Callable[[int], None]
 """Call with the number of items just finished."""
 Listener = Callable[[int, int], None]
 """Called with the number of items finished and of all."""
+LOOK_BACK_S = 3600.0
+"""How far back the time to go is estimated from: a slide or an epoch may take minutes."""
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
@@ -35,6 +37,7 @@ def make_progress(*columns: str) -> Progress:
         *(TextColumn(column) for column in columns),
         console=Console(file=sys.stderr),
         disable=not sys.stderr.isatty(),
+        speed_estimate_period=LOOK_BACK_S,
     )
 
 
