@@ -151,9 +151,7 @@ def _successors(worker: Worker, others: Sequence[Worker], worklist: Worklist, pr
     if worker.ready:
         return [worker.again()]
     if not others:
-        raise RunError(
-            f"no worker lives to load the run: {worker.cause_of_death}; is there memory for it? try fewer --jobs"
-        )
+        raise RunError(f"no worker lives to load the run: {worker.cause_of_death}; try fewer --jobs")
     return []
 
 
