@@ -18,8 +18,11 @@ def grids(draw):
 def bands_of(grid, tile_maps, channels):
     height, width, size, overlap, _ = grid
     blender = Blender(channels, height, width, size, overlap)
-    bands = [blender.add(tile, tile_maps(tile)) for tile in tile_grid(*grid)]
-    return [band for band in (*bands, blender.finish()) if band is not None]
+    bands = []
+    for tile in tile_grid(*grid):
+        bands += blender.advance(tile.y_px)
+        blender.add(tile, tile_maps(tile))
+    return [*bands, *blender.advance(height)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,7 +77,8 @@ def test_values_near_an_inner_edge_do_not_count_and_those_near_the_border_do():
     second[..., -1] = 5
     blender.add(Tile(0, 0, 16, 16), first)
     blender.add(Tile(0, 12, 16, 16), second)
-    blended = blender.finish().maps[0]
+    (band,) = blender.advance(16)
+    blended = band.maps[0]
     assert (blended[:, :-1] == 0).all()
     assert np.allclose(blended[:, -1], 5)
 
@@ -89,4 +93,5 @@ def test_tiles_out_of_order_or_left_out_are_refused(tiles):
     blender = Blender(1, 60, 28, 16, 4)
     with pytest.raises(ValueError, match="row order"):
         for y, x in tiles:
+            list(blender.advance(y))
             blender.add(Tile(y, x, 16, 16), np.zeros((1, 16, 16), np.float32))

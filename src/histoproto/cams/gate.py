@@ -8,7 +8,6 @@ tumour drowns. The class with the highest score is always allowed, so every plac
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, pad
 
 
 def local_scores(
@@ -23,12 +22,33 @@ def local_scores(
         maps: score maps, whose mean over a training patch is its score (a logit).
         window_px: side of the training patches, in pixels of the maps.
     """
-    height, width = maps.shape[-2:]
-    rows, columns = min(window_px, height), min(window_px, width)
-    # two passes of one dimension each: the cost grows with the window's side, not with its area
-    inner = avg_pool2d(avg_pool2d(maps, (rows, 1), stride=1), (1, columns), stride=1)  # full windows only
-    top, left = (rows - 1) // 2, (columns - 1) // 2
-    return pad(inner, (left, columns - 1 - left, top, rows - 1 - top), mode="replicate")
+    planes = [surroundings(surroundings(plane, window_px, dim=0), window_px, dim=1) for plane in maps.flatten(0, 1)]
+    return torch.stack(planes).view(*maps.shape)
+
+
+def surroundings(values: Float[Tensor, " *shape"], window: int, dim: int) -> Float[Tensor, " *shape"]:
+    """Return the mean over a window around each value along one dimension, as ``local_scores`` does along two."""
+    length = values.shape[dim]
+    size = min(window, length)
+    places = torch.arange(length, device=values.device) - (size - 1) // 2
+    return window_means(values, size, dim).index_select(dim, places.clamp(0, length - size))
+
+
+def window_means(values: Float[Tensor, " *shape"], size: int, dim: int) -> Float[Tensor, " *_shape"]:
+    """Return the mean of each ``size`` neighbours along one dimension, full windows only.
+
+    By differences of running sums, so that the cost does not depend on the size.
+
+    Args:
+        values: any shape.
+        size: 1 to the length of the dimension, which becomes shorter by ``size - 1``.
+        dim: which dimension.
+    """
+    sums = values.cumsum(dim, dtype=torch.float64)
+    left = values.shape[dim] - size
+    means = sums.narrow(dim, size - 1, left + 1).clone()
+    means.narrow(dim, 1, left).sub_(sums.narrow(dim, 0, left))
+    return means.div_(size).to(values.dtype)
 
 
 def allowed_classes(

@@ -25,12 +25,10 @@ from histoproto.slides.pieces import Piece, cut_into_pieces
 from histoproto.slides.stream import map_pieces
 from histoproto.taxonomy import IGNORE
 
-PIECE_BYTES = 400_000_000
+PIECE_BYTES = 300_000_000
 """Memory for the blended maps of one piece; all that is made of them takes about as much again."""
 FEWEST_TILES = 3
 """Tiles beside each other in a piece, whatever memory they take."""
-ROWS_AT_ONCE = 256
-"""Rows that are decided together."""
 
 
 class Block(NamedTuple):
@@ -176,11 +174,10 @@ def _with_scores(piece: Piece, bands: Iterable[Band], window_px: int) -> Iterato
         fresh = torch.cat([evidence[:classes], evidence[2 * classes :]])[..., columns]
         waiting = fresh if waiting is None else torch.cat([waiting, fresh], dim=1)
         ready = scores.shape[1]
-        for start in range(0, ready, ROWS_AT_ONCE):
-            rows = slice(start, min(start + ROWS_AT_ONCE, ready))
-            yield _Rows(y_px + start, waiting[:-1, rows], waiting[-1, rows], scores[:, rows])
-        y_px += ready
-        waiting = waiting[:, ready:].clone()
+        if ready:
+            yield _Rows(y_px, waiting[:-1, :ready], waiting[-1, :ready], scores)
+            y_px += ready
+            waiting = waiting[:, ready:].clone()
 
 
 def _as_bytes(values: Float[Tensor, " *shape"]) -> UInt8[np.ndarray, " *shape"]:

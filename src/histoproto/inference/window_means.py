@@ -1,11 +1,10 @@
 """Scores pooled over windows, in bands of rows: what ``local_scores`` gives, without the whole image in memory."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
-from histoproto.cams.gate import local_scores
+from histoproto.cams.gate import surroundings, window_means
 
 
 class WindowMeans:
@@ -42,13 +41,12 @@ class WindowMeans:
         starts = (torch.arange(self._done_px, ready) - above).clamp(0, last_start)
         first, last = int(starts[0]), int(starts[-1])
         span = held[:, first - self._top_px : last + self._rows_px - self._top_px]
-        down = avg_pool2d(span[None], (self._rows_px, 1), stride=1)[:, :, starts - first]
+        pooled = [self._pooled(plane, starts - first) for plane in span]
         self._done_px = ready
         kept = min(max(0, ready - above), last_start)
         self._waiting, self._top_px = held[:, kept - self._top_px :].clone(), kept
-        return _across(down[0], self._window_px)
+        return torch.stack(pooled)
 
-
-def _across(means: Float[Tensor, "classes rows width"], window_px: int) -> Float[Tensor, "classes rows width"]:
-    """Return means of each row over windows of its own."""
-    return local_scores(means[:, :, None], window_px)[:, :, 0]
+    def _pooled(self, plane: Float[Tensor, "rows width"], starts: Int64[Tensor, " ready"]) -> Tensor:
+        """Return means of windows that begin at some rows."""
+        return surroundings(window_means(plane, self._rows_px, dim=0)[starts], self._window_px, dim=1)

@@ -1,11 +1,15 @@
 """One map from the maps of overlapping tiles, without seams, in bands of rows."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
 from histoproto.slides.tiling import Tile
+
+BAND_ROWS = 128
+"""Most rows that are handed out together."""
 
 
 class Band(NamedTuple):
@@ -53,20 +57,41 @@ class Blender:
         self._weights = np.zeros((tile_px, width_px), np.float32)
         self._top_px = 0
 
-    def add(self, tile: Tile, maps: Float32[np.ndarray, "channels tile tile"]) -> Band | None:
+    def advance(self, y_px: int) -> Iterator[Band]:
+        """Yield the rows above ``y_px``, which no later tile touches, in bands of at most ``BAND_ROWS``.
+
+        Args:
+            y_px: first row of the next tile, or the height of the image after the last tile.
+
+        Raises:
+            ValueError: if that is above the tile before, or a tile was left out.
+        """
+        rows = y_px - self._top_px
+        complete = self._sparse or self._weights[:rows].all()
+        if not 0 <= rows <= self._tile_px or not complete:
+            raise ValueError(f"tiles are not in row order, or some are missing below {self._top_px} px")
+        for start in range(0, rows, BAND_ROWS):
+            band = slice(start, min(start + BAND_ROWS, rows))
+            weights = np.maximum(self._weights[band], np.finfo(np.float32).tiny)  # sums are 0 where the weight is
+            yield Band(self._top_px + start, self._sums[:, band] / weights)
+        if rows:
+            for plane in (*self._sums, self._weights):
+                plane[:-rows] = plane[rows:]
+                plane[-rows:] = 0
+        self._top_px = y_px
+
+    def add(self, tile: Tile, maps: Float32[np.ndarray, "channels tile tile"]) -> None:
         """Add the map of one tile; what it holds beyond the image's border is dropped.
 
         Args:
-            tile: the next tile of ``tile_grid`` in its order.
+            tile: the next tile of ``tile_grid`` in its order, to which the blender has advanced.
             maps: its values.
 
-        Returns:
-            The rows above this tile, if it begins a new row of tiles: no later tile can touch them.
-
         Raises:
-            ValueError: if the tile is above the one before, or one before it was left out.
+            ValueError: if the blender has not advanced to this tile's first row.
         """
-        band = self._take(tile.y_px - self._top_px)
+        if tile.y_px != self._top_px:
+            raise ValueError(f"tiles are not in row order: at {self._top_px} px, not {tile.y_px}")
         rows = min(self._tile_px, self._height_px - tile.y_px)
         columns = min(self._tile_px, self._width_px - tile.x_px)
         down = self._window(tile.y_px, self._height_px)[:rows]
@@ -75,29 +100,6 @@ class Blender:
         place = slice(tile.x_px, tile.x_px + columns)
         self._sums[:, :rows, place] += maps[:, :rows, :columns] * weights
         self._weights[:rows, place] += weights
-        return band
-
-    def finish(self) -> Band | None:
-        """Return the rows that remain after the last tile.
-
-        Raises:
-            ValueError: if tiles are missing at the end.
-        """
-        return self._take(self._height_px - self._top_px)
-
-    def _take(self, rows: int) -> Band | None:
-        complete = self._sparse or self._weights[:rows].all()
-        if not 0 <= rows <= self._tile_px or not complete:
-            raise ValueError(f"tiles are not in row order, or some are missing below {self._top_px} px")
-        if rows == 0:
-            return None
-        # sums are 0 where the weight is
-        band = Band(self._top_px, self._sums[:, :rows] / np.maximum(self._weights[:rows], np.finfo(np.float32).tiny))
-        for plane in (*self._sums, self._weights):
-            plane[:-rows] = plane[rows:]
-            plane[-rows:] = 0
-        self._top_px += rows
-        return band
 
     def _window(self, offset_px: int, size_px: int) -> Float32[np.ndarray, " tile"]:
         window = np.ones(self._tile_px, np.float32)

@@ -1,8 +1,9 @@
 """A network run over an image of any size: read ahead, compute in batches, blend, hand out finished rows."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -107,26 +108,37 @@ def map_pieces(
     """
     tiles = [(index, tile) for index, piece in enumerate(pieces) for tile in piece.tiles]
     batches = [tiles[i : i + batch] for i in range(0, len(tiles), batch)]
-    blender: Blender | None = None
-    current = -1
-    for numbered, images in _read_ahead(reader, batches, on_damage):
-        for (index, tile), maps in zip(numbered, network(images), strict=True):
-            if index != current:
-                yield from _placed(pieces[current], blender.finish() if blender else None)
-                current, area = index, pieces[index].area
-                blender = Blender(
-                    len(maps), area.height_px, area.width_px, tile.height_px, overlap_px, fade=fade, sparse=True
-                )
-            area = pieces[index].area
-            inside = tile._replace(y_px=tile.y_px - area.y_px, x_px=tile.x_px - area.x_px)
-            yield from _placed(pieces[index], blender.add(inside, maps) if blender else None)
-        on_progress(len(numbered))
-    yield from _placed(pieces[current] if pieces else None, blender.finish() if blender else None)
+    results = (
+        (index, tile, maps)
+        for numbered, images in _read_ahead(reader, batches, on_damage)
+        for (index, tile), maps in zip(numbered, _computed(network, images, on_progress), strict=True)
+    )
+    for index, group in groupby(results, key=lambda result: result[0]):
+        piece = pieces[index]
+        for band in _blended(piece, ((tile, maps) for _, tile, maps in group), overlap_px, fade=fade):
+            yield PlacedBand(piece, band)
 
 
-def _placed(piece: Piece | None, band: Band | None) -> Iterator[PlacedBand]:
-    if piece is not None and band is not None:
-        yield PlacedBand(piece, band)
+def _computed(network: Network, images: NDArray[np.float32], on_progress: Advance) -> NDArray[np.float32]:
+    maps = network(images)
+    on_progress(len(images))
+    return maps
+
+
+def _blended(
+    piece: Piece, tiles: Iterable[tuple[Tile, NDArray[np.float32]]], overlap_px: int, *, fade: bool
+) -> Iterator[Band]:
+    """Yield the bands of one piece, whose rows count from its first."""
+    area, blender = piece.area, None
+    for tile, maps in tiles:
+        if blender is None:
+            size = area.height_px, area.width_px, tile.height_px
+            blender = Blender(len(maps), *size, overlap_px, fade=fade, sparse=True)
+        inside = tile._replace(y_px=tile.y_px - area.y_px, x_px=tile.x_px - area.x_px)
+        yield from blender.advance(inside.y_px)
+        blender.add(inside, maps)
+    if blender is not None:
+        yield from blender.advance(area.height_px)
 
 
 def _read_ahead(
