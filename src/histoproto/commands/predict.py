@@ -31,10 +31,15 @@ def predict(
 ) -> int:
     """Segment patches, photographs and slides of any size.
 
-    A slide is read at the resolution of the training patches, whatever its own. Large images go through overlapping
-    tiles whose maps are blended. Each input gets a folder in OUT with mask.png (class indices with palette),
-    confidence.png, overlay.png, areas.json and state.json. Inputs that the same checkpoint has already predicted are
-    skipped, so a killed command goes on where it was. histoproto slides status OUT tells how far it is.
+    A slide is read at the resolution of the training patches, whatever its own, where it shows tissue; memory does not
+    grow with its size. Each input gets a folder in OUT:
+
+    - pictures: mask.png (class indices with palette), confidence.png
+    - slides: labels.ome.tif, probabilities.ome.tif, regions.geojson.gz for QuPath, regions.parquet
+    - both: overlay.png to look at, areas.csv, areas.json, and state.json last
+
+    Inputs that the same checkpoint has already predicted are skipped, so a killed command goes on where it was.
+    histoproto slides status OUT tells how far it is.
 
     Args:
         run: Run folder of histoproto train.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histoproto.commands.slide_state import is_finished
 from histoproto.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Predictor:
             DataError: if the input cannot be read.
         """
         stamp = self.stamp(file)
-        return finished(folder, stamp) or self._predict(file, folder, stamp)
+        return finished(folder, stamp) or self._predict(file, folder)
 
     def stamp(self, file: Path) -> dict[str, Any]:
         """Return everything that a result depends on; a result with another stamp is made anew."""
@@ -83,7 +84,7 @@ class Predictor:
             "inference": asdict(self.trained.settings.inference),
         }
 
-    def _predict(self, file: Path, folder: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+    def _predict(self, file: Path, folder: Path) -> dict[str, Any]:
         from histoproto.atomic import write_json
         from histoproto.commands.predict_picture import predict_picture
         from histoproto.commands.predict_slide import predict_slide
@@ -107,9 +108,8 @@ class Predictor:
             "mpp": reader.mpp,
             "notes": _notes(source, found),
             **found,
-            "source": stamp,
         }
-        write_json(folder / AREAS, content)  # last: it says that the others are complete
+        write_json(folder / AREAS, content)
         return content
 
     def _regions(self, file: Path) -> "list[QuPathObject] | None":
@@ -125,11 +125,10 @@ class Predictor:
 
 def finished(folder: Path, stamp: dict[str, Any]) -> dict[str, Any] | None:
     """Return the areas of an input whose results are all there and were made in the same way."""
-    try:
-        content: dict[str, Any] = json_text.loads((folder / AREAS).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    if not is_finished(folder, stamp):
         return None
-    return content if content.get("source") == stamp else None
+    content: dict[str, Any] = json_text.loads((folder / AREAS).read_text(encoding="utf-8"))
+    return content
 
 
 def _region_stamp(region: Path | None, file: Path) -> str | None:
