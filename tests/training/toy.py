@@ -2,18 +2,22 @@
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from histoproto.contracts import ClassMaps, Method, StepOutput
 from histoproto.runs import RunFolder
 from histoproto.training.loop import fit
 from histoproto.training.preparing import labelled
+from histoproto.training.processes import processes
 from histoproto.training.settings import AugmentSettings, TrainSettings
+from histoproto.training.shared_norm import SharedBatchNorm
 
 AUGMENT = AugmentSettings(flips=True, stain_sigma=0.1, stain_bias=0.05)
 
@@ -109,9 +113,45 @@ def train(folder, method=None, *, patches=21, holdout=6, resume=False, augment=A
     return method, result
 
 
-def train_together(folder):
+def train_together(folder, *, at_step=lambda step: None, resume=False):
     """Train as one of several processes; what depends on the process (dropout) is off."""
-    return train(folder, Toy(dropout=0.0), epochs=6, patches=8)
+    return train(folder, Toy(dropout=0.0, at_step=at_step), epochs=6, patches=8, resume=resume)
+
+
+def train_together_until_told_to_stop(folder):
+    """Train as one of several processes, each of which gets SIGTERM in the middle of the fourth epoch."""
+    return train_together(folder, at_step=lambda step: os.kill(os.getpid(), SIGTERM) if step == 5 else None)
+
+
+def normalise(values, wanted, *, norms=None):
+    """Return what BatchNorm makes of a batch, the gradients of a loss over it, and the running statistics."""
+    norm = nn.BatchNorm2d(3)
+    values = values.clone().requires_grad_()
+    with norms or nullcontext():
+        out = norm(values)
+    (out * wanted).sum().backward()
+    return {
+        "out": out.detach(),
+        "values": values.grad,
+        "weight": norm.weight.grad,
+        "bias": norm.bias.grad,
+        "running_mean": norm.running_mean,
+        "running_var": norm.running_var,
+    }
+
+
+def a_batch():
+    """Return a batch of 6 to normalise, far from zero, and the weights of a loss over it."""
+    numbers = torch.randn(2, 6, 3, 4, 4, generator=torch.Generator().manual_seed(5))
+    return numbers[0] + 30, numbers[1]
+
+
+def normalise_together(file):
+    """Normalise the first two of the batch, or in the second process the other four."""
+    with processes("fp32") as fabric:
+        mine = slice(2, 6) if fabric.global_rank else slice(0, 2)
+        found = normalise(*(part[mine] for part in a_batch()), norms=SharedBatchNorm(fabric))
+    save_file(found, f"{file}{fabric.global_rank}.safetensors")
 
 
 def train_until_killed(folder):
@@ -124,5 +164,7 @@ if __name__ == "__main__":
     base = Path(sys.argv[1])
     (base / "ready").touch()
     train_together(base / "two")
+    train_together_until_told_to_stop(base / "fewer")
+    normalise_together(base / "share")
     del os.environ["TORCHELASTIC_RUN_ID"]
     train_until_killed(base / "killed")

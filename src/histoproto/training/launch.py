@@ -1,7 +1,8 @@
 """What ``torchrun`` tells a process about itself; a process that was started without it is alone.
 
-Several GPUs or several machines: ``torchrun --nproc-per-node 4 -m histoproto train ...``. Only the leader may
-write into the run folder or print a result. Importing this does not import torch.
+Several GPUs or several machines: ``torchrun --nproc-per-node 4 -m -- histoproto train ...``. (Without ``--``, torchrun
+takes ``--run`` for an abbreviation of its own ``--run-path`` on Python 3.11.) Only the leader may write into the run
+folder or print a result. Importing this does not import torch.
 """
 
 import os

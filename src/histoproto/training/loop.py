@@ -2,9 +2,9 @@
 
 Differences from the released loops: the learning rate, the order of the patches, their augmentation and the method's
 own randomness are functions of the seed and the step, so a resumed run equals an uninterrupted one; the best epoch is
-chosen without masks unless asked otherwise. With several processes their gradients are averaged: a loss that is a
-mean over patches gives the same steps as one process with the whole batch, while losses that couple the patches of a
-batch, and BatchNorm, see their own process's share only.
+chosen without masks unless asked otherwise. With several processes their gradients are averaged, and BatchNorm takes
+the statistics of all: a loss that is a mean over patches gives the same steps as one process with the whole batch,
+while losses that couple the patches of a batch see their own process's share only.
 """
 
 import time
@@ -43,6 +43,7 @@ from histoproto.training.sampler import BatchPlan
 from histoproto.training.schedule import lr_factor
 from histoproto.training.seeds import METHOD, ORDER, derive_seed
 from histoproto.training.settings import TrainSettings
+from histoproto.training.shared_norm import SharedBatchNorm
 from histoproto.training.terms import TermSums, means, merged
 
 
@@ -79,6 +80,7 @@ class _Training:
     fabric: Fabric
     model: TissueModel
     step_module: Callable[[tuple[Tensor, ...], int], tuple[Tensor, dict[str, Tensor]]]
+    norms: SharedBatchNorm
     optimizer: Optimizer
     settings: TrainSettings
     prepare: Prepare
@@ -171,6 +173,7 @@ def fit(
             fabric=fabric,
             model=model,
             step_module=step_module,
+            norms=SharedBatchNorm(fabric),
             optimizer=optimizer,
             settings=settings,
             prepare=prepare,
@@ -219,7 +222,8 @@ def _train(
         lr = _set_lr(training, state.step)
         torch.manual_seed(derive_seed(training.seed, METHOD, state.step, fabric.global_rank))
         inputs = training.prepare(batch, fabric.to_device, state.epochs_done)
-        loss, terms = training.step_module(inputs, state.step)
+        with training.norms:
+            loss, terms = training.step_module(inputs, state.step)
         finite = sum(terms.values(), loss.detach()).isfinite()
         not_finite, interrupted = agree(fabric, not finite.item(), interruption.asked)
         if not_finite:
@@ -232,7 +236,7 @@ def _train(
         journal.advance(state.epochs_done + 1, settings.epochs)
         state.step += 1
         terms = {"loss": loss.detach(), **terms}
-        sums.add(terms)
+        sums.add(terms, len(batch.names))
         if state.step % settings.log_every_steps == 0:
             journal.point(state.step, lr, terms)
         if state.step % state.steps_per_epoch == 0:

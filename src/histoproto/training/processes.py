@@ -22,9 +22,14 @@ FABRIC_PRECISION = {"bf16": "bf16-mixed", "fp32": "32-true"}
 
 @contextmanager
 def processes(precision: Precision) -> Iterator[Fabric]:
-    """Yield Fabric on the best device of this machine, connected to the other processes if there are any."""
+    """Yield Fabric on the best device of this machine, connected to the other processes if there are any.
+
+    The connection stays until the process ends: a command may train several times, and torchrun's store, where
+    processes find each other, remembers the addresses of the first time.
+    """
     several = processes_here() * machines() > 1
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # a library does not announce itself
+    for library in ("lightning.fabric", "lightning.pytorch"):  # Fabric speaks through either
+        logging.getLogger(library).setLevel(logging.WARNING)  # a library does not announce itself
     fabric = Fabric(
         accelerator="auto",
         devices=processes_here(),
@@ -37,8 +42,6 @@ def processes(precision: Precision) -> Iterator[Fabric]:
     fabric.launch()
     with _same_again(fabric.device):
         yield fabric
-    if several:
-        torch.distributed.destroy_process_group()
 
 
 def agree(fabric: Fabric, *flags: bool) -> list[bool]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 Sums = dict[str, tuple[float, int]]
-"""Sum and number of values of each term."""
+"""Sum of each term over patches, and their number."""
 
 
 class TermSums:
@@ -17,11 +17,17 @@ class TermSums:
         self._sums = {name: torch.tensor(total, device=device) for name, (total, _) in begin.items()}
         self._counts = {name: count for name, (_, count) in begin.items()}
 
-    def add(self, terms: Mapping[str, Tensor]) -> None:
-        """Add one step's terms."""
+    def add(self, terms: Mapping[str, Tensor], patches: int) -> None:
+        """Add one step's terms, which are means over this process's patches.
+
+        Args:
+            terms: of the step.
+            patches: how many, so that an epoch that other processes went on with has the same means.
+        """
         for name, value in terms.items():
-            self._sums[name] = self._sums[name] + value.float() if name in self._sums else value.float()
-            self._counts[name] = self._counts.get(name, 0) + 1
+            added = value.float() * patches
+            self._sums[name] = self._sums[name] + added if name in self._sums else added
+            self._counts[name] = self._counts.get(name, 0) + patches
 
     def clear(self) -> None:
         """Begin anew."""
