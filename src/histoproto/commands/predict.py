@@ -8,10 +8,9 @@ from cyclopts import Parameter
 from histoproto.commands.predict_input import PredictOptions
 from histoproto.commands.predict_many import Engine, predict_all
 from histoproto.commands.predict_task import Outcome, Task, tasks_of
+from histoproto.commands.slide_table import read_slide_table
 from histoproto.errors import ConfigError, DataError
 from histoproto.images import IMAGE_SUFFIXES
-
-SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu")
 
 
 def predict(
@@ -43,7 +42,8 @@ def predict(
 
     Args:
         run: Run folder of histoproto train.
-        inputs: Images, slides, or folders of them.
+        inputs: Images, slides, folders of them, or CSV tables with the columns path and, for slides that do not say it,
+            mpp.
         out: Folder of the results.
         assume_mpp: Microns per pixel of slides that do not say.
         region: What to predict of slides: QuPath's GeoJSON, or a folder with NAME.geojson for each slide. [default: all
@@ -69,11 +69,12 @@ def predict(
     from histoproto.runs import RunFolder
 
     who = Engine(engine, jobs, address)
-    tasks = tasks_of(_files(inputs), out)
+    files, mpp_of = _files(inputs)
+    tasks = tasks_of(files, out)
     if region is not None and not region.exists():
         raise DataError(f"{region}: no such file or folder; --region takes what histoproto slides tissue --out made")
     RunFolder(run).read_config()  # no record of a run that is none
-    options = PredictOptions(run.absolute(), checkpoint, assume_mpp, region and region.absolute())
+    options = PredictOptions(run.absolute(), checkpoint, assume_mpp, region and region.absolute(), mpp_of)
     mine = shard_of(tasks, shard)
     record_command(out, options, who, tasks)
     outcomes = predict_all(options, mine, who)
@@ -100,25 +101,38 @@ def shard_of(tasks: list[Task], shard: str | None) -> list[Task]:
     return tasks[int(number) - 1 :: int(count)]
 
 
-def _files(inputs: list[Path]) -> list[Path]:
-    """Return the images among the inputs, folders opened one level deep, in order of their names.
+def _files(inputs: list[Path]) -> tuple[list[Path], dict[str, float]]:
+    """Return the images among the inputs in order, and microns per pixel that tables give, by absolute path.
+
+    Folders are opened one level deep; tables name slides.
 
     Raises:
-        DataError: if an input does not exist or a folder holds no image.
+        DataError: if an input does not exist, a folder holds no image, or a table is wrong.
     """
-    files = []
+    files: list[Path] = []
+    mpp_of: dict[str, float] = {}
     for path in inputs:
         if path.is_dir():
-            suffixes = (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES)
-            inside = sorted(f for f in path.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith("."))
-            if not inside:
-                raise DataError(f"{path}: no images in this folder; name image files or a folder that has some")
-            files += inside
-        elif path.is_file():
-            files.append(path)
-        else:
+            files += _inside(path)
+        elif not path.is_file():
             raise DataError(f"{path}: no such file or folder")
-    return files
+        elif path.suffix.lower() == ".csv":
+            slides = read_slide_table(path)
+            files += slides
+            mpp_of |= {str(slide.absolute()): mpp for slide, mpp in slides.items() if mpp is not None}
+        else:
+            files.append(path)
+    return files, mpp_of
+
+
+def _inside(folder: Path) -> list[Path]:
+    from histoproto.slides.reader import SCANNER_SUFFIXES
+
+    suffixes = (*IMAGE_SUFFIXES, ".svs", *SCANNER_SUFFIXES)
+    found = sorted(f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith("."))
+    if not found:
+        raise DataError(f"{folder}: no images in this folder; name image files or a folder that has some")
+    return found
 
 
 def _raise_failure(*outcomes: Outcome) -> None:

@@ -1,7 +1,7 @@
 """Predict one input, a patch or a slide, into a folder of its own."""
 
 import json as json_text
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,12 @@ class PredictOptions:
     assume_mpp: float | None = None
     region: Path | None = None
     """QuPath's GeoJSON, or a folder with one per slide: what to predict of slides."""
+    mpp_of: dict[str, float] = field(default_factory=dict)
+    """Microns per pixel of single slides that do not say, by absolute path; before ``assume_mpp``."""
+
+    def assumed_mpp(self, file: Path) -> float | None:
+        """Return what a slide's microns per pixel are taken for if it does not say."""
+        return self.mpp_of.get(str(file.absolute()), self.assume_mpp)
 
 
 class Predictor:
@@ -66,7 +72,7 @@ class Predictor:
             "file": str(file.absolute()),
             "bytes": state.st_size,
             "modified_ns": state.st_mtime_ns,
-            "assume_mpp": self.options.assume_mpp,
+            "assume_mpp": self.options.assumed_mpp(file),
             "region": _region_stamp(self.options.region, file),
             **self._model,
         }
@@ -92,7 +98,7 @@ class Predictor:
         from histoproto.slides.reader import open_image
 
         regions = self._regions(file)
-        source = open_image(file, assume_mpp=self.options.assume_mpp)
+        source = open_image(file, assume_mpp=self.options.assumed_mpp(file))
         try:
             reader = _at_training_mpp(source, self.trained.folder.read_record().get("mpp"))
             if isinstance(source, FlatReader):
