@@ -12,7 +12,7 @@ from histoproto.data.pseudo_masks import (
     find_thresholds,
     read_mask_files,
 )
-from histoproto.errors import DataError
+from histoproto.errors import ConfigError, DataError
 from histoproto.formats.confidence import write_confidence
 from histoproto.masks import write_mask
 from histoproto.taxonomy import WSSS4LUAD as TAXONOMY
@@ -111,3 +111,9 @@ def test_patches_that_have_no_mask_are_named(two, tmp_path):
 def test_a_folder_without_manifest_is_refused(tmp_path):
     with pytest.raises(DataError, match="no manifest of masks"):
         read_mask_files(tmp_path, [])
+
+
+def test_a_share_of_less_than_a_pixel_is_refused_and_one_of_a_pixel_is_not(two):
+    assert thresholds_of(two, 0.25).least == (70, 115, 200)  # one of four pixels of stroma
+    with pytest.raises(ConfigError, match=r"keep 0\.2 leaves no pixel of stroma, of which the pseudo masks hold 4"):
+        thresholds_of(two, 0.2)

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from histoproto.cams.confidence import class_thresholds, confidence_histogram
 from histoproto.data.manifest import PatchRecord
 from histoproto.data.patches import Batch, Patch, PatchDataset, collate
-from histoproto.errors import DataError
+from histoproto.errors import ConfigError, DataError
 from histoproto.masks import read_indices, read_mask
 from histoproto.progress import Advance
 from histoproto.taxonomy import IGNORE, Taxonomy
@@ -143,6 +143,7 @@ def find_thresholds(
         advance: called with the number of masks just read.
 
     Raises:
+        ConfigError: if the share is less than one pixel of a class.
         DataError: if a mask cannot be read, or a class has no pixel in any.
     """
     histogram = torch.zeros(len(taxonomy), 256, dtype=torch.int64)
@@ -157,6 +158,12 @@ def find_thresholds(
             f"no pseudo mask holds any {', '.join(empty)}, so nothing could learn it; look at the masks, train the "
             "first stage longer, or import the study without this class"
         )
+    for name, pixels in zip(taxonomy.classes, histogram.sum(1).tolist(), strict=True):
+        if keep * pixels < 1:
+            raise ConfigError(
+                f"keep {keep:g} leaves no pixel of {name}, of which the pseudo masks hold {pixels}; start again in "
+                "another run folder with a larger share"
+            )
     least = class_thresholds(histogram, keep)
     staying = histogram * (torch.arange(256) >= least[:, None])
     return Kept(tuple(least.tolist()), tuple((staying.sum(1) / histogram.sum(1)).tolist()))
