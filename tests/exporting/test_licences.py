@@ -1,7 +1,13 @@
 import json
+from dataclasses import asdict
 
+import pytest
 import yaml
+from safetensors.torch import save_file
 
+from histoproto.backbones.mobilenet import mobilenet_v2
+from histoproto.backbones.timm_pyramid import stated_licence
+from histoproto.encoders.sam import sam_licence
 from histoproto.exporting.licences import forbids_sharing, shown, terms_of, weights_behind
 from histoproto.runs import RunFolder
 
@@ -74,3 +80,42 @@ def test_of_paths_on_this_machine_the_last_part_alone_is_shown():
     assert shown("--out=/home/someone/demo") == "--out=demo"
     assert shown("hf:nvidia/mit-b1@main") == "hf:nvidia/mit-b1@main"
     assert shown("runs/lpd") == "runs/lpd"
+
+
+def test_the_refiners_weights_go_along(tmp_path):
+    sam = weights("hf:facebook/sam-vit-base", "Apache-2.0", "5a")
+    run_folder(tmp_path / "first", [MIT_B1])
+    second = run_folder(
+        tmp_path / "second", [weights(f"run:{tmp_path / 'first'}", None, "f0"), sam], source=str(tmp_path / "first")
+    )
+    assert weights_behind(second) == [MIT_B1, sam]
+
+
+@pytest.mark.parametrize(
+    ("source", "licence"),
+    [
+        ("hf:timm/resnet18.a1_in1k", "apache-2.0, as timm states"),
+        ("hf:timm/resnet18.a1_in1k@main", "apache-2.0, as timm states"),
+        ("hf:timm/resnet18.mine", None),
+        ("hf:somebody/resnet18.a1_in1k", None),
+        ("resnet18.safetensors", None),
+        (None, None),
+    ],
+)
+def test_timm_states_the_licence_of_its_own_weights_alone(source, licence):
+    assert stated_licence(source) == licence
+
+
+def test_mobilenets_weights_have_torchvisions_licence_and_imagenets_terms(tmp_path):
+    file = tmp_path / "mobilenet.safetensors"
+    save_file({f"features.{name}": tensor for name, tensor in mobilenet_v2()[0].features.state_dict().items()}, file)
+    _, loaded = mobilenet_v2(str(file))
+    assert terms_of([asdict(loaded)]).name == "non-commercial-research"
+
+
+def test_the_authors_weights_of_segment_anything_are_free_and_others_are_to_be_looked_up():
+    assert sam_licence("hf:facebook/sam-vit-base@main") == sam_licence("hf:facebook/sam2.1-hiera-tiny") == "Apache-2.0"
+    assert terms_of([weights("hf:wanglab/medsam-vit-base", sam_licence("hf:wanglab/medsam-vit-base"))]).licence == (
+        "unknown"
+    )
+    assert sam_licence("/weights/sam") is None

@@ -20,6 +20,7 @@ from histoproto.contracts import FeaturePyramid, LoadedWeights
 from histoproto.normalise import Normalise
 from histoproto.weights import initialise
 
+LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet, which is for non-commercial research"
 ENDS = (4, 7, 14, 18)
 """One past the last block of each level among torchvision's ``features``."""
 
@@ -92,7 +93,8 @@ def mobilenet_v2(
     """Build MobileNetV2, filled from a torchvision state dict of any float type where a source is given."""
     network = MobileNetV2(last_stride, normalise, frozen_levels)
     # the levels' own norms are new: they are no part of what is loaded
-    return network, initialise(_Trunk(network.features), weights, ignore=("features.18.", "classifier."))
+    loaded = initialise(_Trunk(network.features), weights, ignore=("features.18.", "classifier."), licence=LICENCE)
+    return network, loaded
 
 
 class _Trunk(nn.Module):

@@ -17,6 +17,7 @@ from histoproto.errors import ConfigError
 from histoproto.normalise import Normalise
 from histoproto.weights import initialise
 
+TIMM_ON_HUB = "hf:timm/"
 FINEST_STRIDE = 4
 """Levels finer than this are left out unless asked for: they hold edges rather than tissue."""
 
@@ -100,7 +101,20 @@ def timm_pyramid(
         common = {_common_name(name): tensor for name, tensor in tensors.items()}
         return {own.get(name, name): tensor for name, tensor in common.items() if name not in head}
 
-    return pyramid, initialise(pyramid, weights, rename=rename)
+    return pyramid, initialise(pyramid, weights, rename=rename, licence=stated_licence(weights))
+
+
+def stated_licence(weights: str | None) -> str | None:
+    """Return the licence that timm states for weights of its own on the hub; None of all others, which nobody knows.
+
+    Args:
+        weights: their source, such as ``hf:timm/resnet18.a1_in1k``.
+    """
+    if weights is None or not weights.startswith(TIMM_ON_HUB):
+        return None
+    name = weights.removeprefix(TIMM_ON_HUB).partition("@")[0]
+    stated = timm.get_pretrained_cfg(name) if timm.is_model_pretrained(name) else None
+    return f"{stated.license}, as timm states" if stated is not None and stated.license else None
 
 
 def _create(model: str, options: Mapping[str, Any]) -> Any:

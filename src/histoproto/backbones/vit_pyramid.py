@@ -21,6 +21,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from histoproto.backbones.timm_pyramid import stated_licence
 from histoproto.contracts import FeaturePyramid, LoadedWeights
 from histoproto.errors import ConfigError
 from histoproto.normalise import Normalise
@@ -120,7 +121,7 @@ def vit_pyramid(
         stated = timm.get_pretrained_cfg(model)
         normalise = Normalise(stated.mean, stated.std) if stated else Normalise()
     pyramid = ViTPyramid(network, normalise)
-    return pyramid, initialise(network, weights, ignore=HEADS)
+    return pyramid, initialise(network, weights, ignore=HEADS, licence=stated_licence(weights))
 
 
 def conch_pyramid(

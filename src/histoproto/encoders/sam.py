@@ -24,6 +24,8 @@ from histoproto.weights import fill, read_weights
 
 POINTS_AT_ONCE = 64
 """Points that the mask decoder sees at once, which bounds memory."""
+AUTHORS = ("hf:facebook/sam-vit-", "hf:facebook/sam2")
+"""Where the authors publish their weights, of both networks under Apache-2.0."""
 VIDEO_ONLY = (
     "memory_",
     "mask_downsample",
@@ -116,7 +118,16 @@ def segment_anything(source: str) -> tuple[SegmentAnything, LoadedWeights]:
         settings = Sam2Config.from_dict({part: config[part] for part in parts if part in config})
         sam = SegmentAnything(Sam2Model(settings), settings.prompt_encoder_config.image_size, stretches=True)
     count = fill(sam.network, tensors, source, VIDEO_ONLY)
-    return sam, LoadedWeights(source, found.sha256, count)
+    return sam, LoadedWeights(source, found.sha256, count, sam_licence(source))
+
+
+def sam_licence(source: str) -> str | None:
+    """Return the licence of the authors' own weights; of others, where to look."""
+    if source.startswith(AUTHORS):
+        return "Apache-2.0"
+    if source.startswith("hf:"):
+        return f"see https://huggingface.co/{source.removeprefix('hf:').partition('@')[0]}"
+    return None
 
 
 def _read_config(source: str) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from histoproto.cams.dense_crf import DenseCRF
 from histoproto.cams.random_walk import RandomWalk, RandomWalkSettings
-from histoproto.contracts import FeaturePyramid
+from histoproto.contracts import FeaturePyramid, LoadedWeights
 from histoproto.errors import ConfigError
 from histoproto.inference.evidence import whole_cells
-from histoproto.inference.sam import SamVoting
+from histoproto.inference.sam import SamVoting, load_once
 from histoproto.inference.settings import InferenceSettings
 from histoproto.inference.superpixels import SuperpixelVoting
 
@@ -67,6 +67,17 @@ def check_refiner(model: nn.Module, settings: InferenceSettings) -> None:
             "refine sam needs the weights of a Segment Anything network: name a folder or hf:org/name in "
             "transformers' format with --refine-weights, or take another refiner"
         )
+
+
+def refiner_weights(settings: InferenceSettings) -> LoadedWeights | None:
+    """Return which pretrained weights the refiner asks; None if it needs none.
+
+    Raises:
+        WeightsError: if they are missing or do not fit.
+    """
+    if settings.refine != "sam" or settings.sam.weights is None:
+        return None
+    return load_once(settings.sam.weights)[1]
 
 
 def _backbone(model: nn.Module) -> FeaturePyramid:

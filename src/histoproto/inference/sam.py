@@ -21,6 +21,7 @@ from torch import Tensor
 from histoproto.cams.voting import vote_in_masks
 
 if TYPE_CHECKING:
+    from histoproto.contracts import LoadedWeights
     from histoproto.encoders.sam import Proposals, SegmentAnything
 
 
@@ -53,7 +54,7 @@ class SamVoting:
 
     def __init__(self, image: Float[Tensor, "3 height width"], settings: SamSettings) -> None:
         assert settings.weights is not None  # whoever asks has checked it
-        self._network = load_once(settings.weights)
+        self._network, _ = load_once(settings.weights)
         self._size = height, width = image.shape[-2], image.shape[-1]
         kept = []
         for proposals in self._network.propose(image, grid_points(settings.points_per_side)):
@@ -88,12 +89,12 @@ def good_masks(proposals: "Proposals", settings: SamSettings) -> Float[Tensor, "
 
 
 @lru_cache(maxsize=1)
-def load_once(weights: str) -> "SegmentAnything":
-    """Return the network of these weights, read when first asked for: each photograph asks again.
+def load_once(weights: str) -> "tuple[SegmentAnything, LoadedWeights]":
+    """Return the network of these weights and what they are, read when first asked for: each photograph asks again.
 
     Raises:
         WeightsError: if the weights are missing or do not fit.
     """
     from histoproto.encoders.sam import segment_anything
 
-    return segment_anything(weights)[0]
+    return segment_anything(weights)
