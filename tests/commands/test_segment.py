@@ -9,7 +9,10 @@ import pytest
 import yaml
 
 from histoproto.data.phantom import write_patches
+from histoproto.exporting.licences import weights_behind
+from histoproto.runs import RunFolder
 from histoproto.wiring.runs import load_run
+from tests.inference.tiny_sam import save_sam
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +206,72 @@ def test_mosaics_without_single_label_patches_are_refused(command, tmp_path, cap
     capsys.readouterr()
     assert command("segment", run, "--run", tmp_path / "seg", "--mosaics", 0.3) == 2
     assert "such patches show no class; train without them: --mosaics 0" in capsys.readouterr().err
+
+
+def started(*arguments):
+    """Start histoproto in a process of its own."""
+    line = [sys.executable, "-m", "histoproto", *(str(argument) for argument in arguments)]
+    return subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def wait_for(condition, process):
+    end = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, "it did not get that far"
+        time.sleep(0.02)
+
+
+def test_the_weights_of_a_refiner_are_recorded_in_every_round(command, trained, tmp_path):
+    network, run = save_sam(tmp_path / "sam"), tmp_path / "seg"
+    options = ("--refine", "sam", "--refine-weights", network, "--rounds", 2, "--epochs", 1)
+    assert command("segment", trained, "--run", run, *options) == 0
+    for folder in (run / "previous", run):
+        record = RunFolder(folder).read_record()
+        assert [entry["source"] for entry in record["weights"]] == [f"run:{trained}", str(network)]
+        assert len(record["weights"][1]["sha256"]) == 64
+    assert [entry["source"] for entry in weights_behind(RunFolder(run))] == [str(network)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_while_it_makes_masks_it_looks_unfinished_and_goes_on_as_the_command_that_began_it(
+    number, command, trained, segmented, tmp_path, capsys
+):
+    run = tmp_path / "seg"
+    begun = ("segment", trained, "--run", run, "--epochs", "1", "--mosaics", "0.5", "--keep", "0.9", "--seed", "4")
+    process = started(*begun)
+    wait_for(lambda: list((run / "pseudo_masks").glob("*.png")), process)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == (130 if number == signal.SIGINT else -9)
+    assert "Traceback" not in errors
+    assert not (run / "pseudo_masks" / "manifest.parquet").exists()
+    assert not (run / "checkpoints").exists()
+    assert set(RunFolder(run).read_record()) == {"command", "started"}
+    assert command("evaluate", run) == 2
+    assert f"histoproto train --resume {run}" in capsys.readouterr().err
+    assert command("segment", "--resume", run) == 0
+    assert RunFolder(run).read_record()["command"] == ["histoproto", *(str(argument) for argument in begun)]
+    file = "checkpoints/best/model.safetensors"
+    assert (run / file).read_bytes() == (segmented / file).read_bytes()
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_it_trains_saves_and_says_how_to_go_on(command, trained, tmp_path, capsys):
+    run = tmp_path / "seg"
+    begun = ("segment", trained, "--run", run, "--epochs", "60", "--batch", "8")
+    process = started(*begun)
+    wait_for(lambda: (run / "metrics.csv").is_file(), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    record = RunFolder(run).read_record()
+    assert record["stopped"] == "interrupted"
+    assert "gate" not in record
+    assert record["command"] == ["histoproto", *(str(argument) for argument in begun)]
+    assert command("evaluate", run) == 2
+    assert (run / "checkpoints" / "last" / "optimizer.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -31,6 +31,25 @@ def held(folder: "RunFolder") -> AbstractContextManager[None]:
     return folder.in_use() if is_leader() else nullcontext()
 
 
+def begin(folder: "RunFolder", config: dict[str, Any], command: list[str] | None = None) -> None:
+    """Write down, in the first of several processes, by which command a run was begun, and then its settings.
+
+    A folder with settings holds a run, and a resumed one keeps the command that began it.
+
+    Args:
+        folder: run folder, held by this process.
+        config: content of ``config.yaml``.
+        command: None for the one that this process was started with.
+    """
+    from histoproto.training.launch import is_leader
+
+    if is_leader():
+        folder.write_record(
+            {"command": command or ["histoproto", *sys.argv[1:]], "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        )
+        folder.write_config(config)
+
+
 def fit_and_record(
     folder: "RunFolder",
     settings: "RunSettings | SegmentSettings",
@@ -60,11 +79,12 @@ def fit_and_record(
     from histoproto.training.loop import ended_result
     from histoproto.wiring.runs import load_run
 
-    record = folder.read_record() if resume else {}
+    begun = folder.read_record()
+    record = begun if resume and "data_hash" in begun else {}
     if record and record["data_hash"] != study.data_hash():
         raise RunError(f"{study.folder} has changed since {folder.path} began; start a new run")
     if not record:
-        record = first()
+        record = first() | {name: begun[name] for name in ("command", "started") if name in begun}
         if is_leader():
             folder.write_record(record)
     # a run killed after its last step, before its gate was fitted, only needs the gate

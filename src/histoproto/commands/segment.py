@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from histoproto.commands.fitting import held, report_outcome
+from histoproto.commands.fitting import begin, held, report_outcome
 from histoproto.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def _start(source: Path, run: Path, file: Path | None, flags: dict[tuple[str, ..
     check(settings, trained)
     _warn_about_random_weights(settings)
     with held(folder):
-        if is_leader():
-            folder.write_config(describe(settings, trained.taxonomy, trained.study))
+        begin(folder, describe(settings, trained.taxonomy, trained.study))
         return train_rounds(folder, settings, read_study(trained.study), resume=False)
 
 

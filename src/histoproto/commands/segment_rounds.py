@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histoproto.commands.fitting import drawing_weights, first_record, fit_and_record, held, mask_judge
+from histoproto.commands.fitting import begin, drawing_weights, first_record, fit_and_record, held, mask_judge
 from histoproto.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class MadeMasks:
     folder: Path
     source: dict[str, Any]
     """Which run and checkpoint made them, of which data, and how."""
+    refiner: "list[dict[str, Any]]"
+    """Records of the pretrained weights that refined them or, in an earlier round, those that they go back to."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +85,25 @@ def train_rounds(folder: "RunFolder", settings: "SegmentSettings", study: "Study
     teacher = Path(settings.source)
     if settings.rounds > 1:
         teacher = folder.path / PREVIOUS
-        record = _previous(teacher, replace(settings, rounds=settings.rounds - 1), study)
+        command = folder.read_record().get("command")
+        record = _previous(teacher, replace(settings, rounds=settings.rounds - 1), study, command)
         if record["stopped"] == "interrupted":
             return record
     return _round(folder, settings, study, teacher, resume=resume)
 
 
-def _previous(path: Path, settings: "SegmentSettings", study: "Study") -> dict[str, Any]:
-    """Train the round before, unless it is there already."""
+def _previous(path: Path, settings: "SegmentSettings", study: "Study", command: list[str] | None) -> dict[str, Any]:
+    """Train the round before, unless it is there already; the command that began the run began it, too."""
     from histoproto.presets.changes import describe
     from histoproto.runs import RunFolder
-    from histoproto.training.launch import is_leader
 
     folder = RunFolder(path)
     begun = folder.config_file.exists()
     if begun and "gate" in folder.read_record():
         return folder.read_record()
     with held(folder):
-        if not begun and is_leader():
-            folder.write_config(describe(settings, study.taxonomy, study.folder.absolute()))
+        if not begun:
+            begin(folder, describe(settings, study.taxonomy, study.folder.absolute()), command)
         record = train_rounds(folder, settings, study, resume=begun)
     while record["stopped"] != "interrupted" and "gate" not in folder.read_record():
         time.sleep(1)  # the first of several processes fits the gate
@@ -147,6 +149,7 @@ def _round(
         record["val_tuned"] |= any(
             RunFolder(run).read_record().get("val_tuned") for run in _teachers(settings, teacher)
         )
+        record["weights"] += made.refiner
         return record | {"pseudo_masks": {**made.source, **_told(training.kept, study)}}
 
     return fit_and_record(folder, settings, study, first, train, holdout, resume=resume)
@@ -216,7 +219,20 @@ def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Stud
         write_masks(trained, study, "train", place)
     while not (place / MASKS_DONE).exists():
         time.sleep(1)  # in the other processes of one training
-    return MadeMasks(place, source)
+    return MadeMasks(place, source, _refiner(trained, teacher, first=first))
+
+
+def _refiner(trained: "Run", teacher: Path, *, first: bool) -> list[dict[str, Any]]:
+    """Return the records of a refiner's weights; later rounds have them from the round before."""
+    from dataclasses import asdict
+
+    from histoproto.inference.refine import refiner_weights
+    from histoproto.runs import RunFolder
+
+    if not first:
+        return list(RunFolder(teacher).read_record()["weights"][1:])  # the first is the encoder's start
+    loaded = refiner_weights(trained.settings.inference)
+    return [asdict(loaded)] if loaded else []
 
 
 def _masked_patches(

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
-from histoproto.commands.fitting import drawing_weights, first_record, fit_and_record, held, mask_judge, report_outcome
+from histoproto.commands.fitting import (
+    begin,
+    drawing_weights,
+    first_record,
+    fit_and_record,
+    held,
+    mask_judge,
+    report_outcome,
+)
 from histoproto.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -185,8 +193,7 @@ def _start(settings: "RunSettings", study_folder: Path, run: Path) -> dict[str, 
         )
     prepared = _prepare(settings, read_study(study_folder))
     with held(folder):
-        if is_leader():
-            folder.write_config(describe(prepared.settings, prepared.study.taxonomy, study_folder.absolute()))
+        begin(folder, describe(prepared.settings, prepared.study.taxonomy, study_folder.absolute()))
         return _fit(folder, prepared, resume=False)
 
 
