@@ -68,3 +68,10 @@ def test_a_failure_half_way_leaves_nothing(tmp_path):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(ValueError, match="parquet"):
         write_geoparquet(tmp_path / "regions.geojson", REGIONS)
+
+
+def test_regions_come_back_as_they_were_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(geoparquet, "REGIONS_AT_ONCE", 2)
+    written = [*REGIONS, *REGIONS, REGIONS[0]]
+    write_geoparquet(tmp_path / "regions.parquet", written)
+    assert list(geoparquet.read_geoparquet(tmp_path / "regions.parquet", BCSS_WSSS)) == written

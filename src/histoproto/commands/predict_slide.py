@@ -1,6 +1,5 @@
 """Predict a slide: its maps on disk block by block, then the files that other programs open."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def _write_areas(
     rows = [("slide", whole)]
     if regions:
         counts = count_within(maps.labels, [region.geometry for region in regions], scale=(scale, scale))
-        names = [region.name or "region" for region in regions]
+        names = [region.label or region.name or "region" for region in regions]
         rows += [
             (f"{number} {name}", areas_of_counts(inside, taxonomy, reader.mpp))
             for number, (name, inside) in enumerate(zip(names, counts, strict=True), start=1)
@@ -110,28 +109,28 @@ def _write_maps(folder: Path, maps: "Canvas", taxonomy: "Taxonomy", reader: "Sli
 def _write_outlines(
     folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: "PagedReader", reader: "SlideReader", scale: float
 ) -> None:
-    from histoproto.formats.geoparquet import write_geoparquet
+    from histoproto.formats.geoparquet import read_geoparquet, write_geoparquet
     from histoproto.formats.qupath import write_qupath
     from histoproto.formats.regions import as_qupath, regions_of
     from histoproto.slides.areas import shown_corner
 
     left, top = shown_corner(source)
     pixel_um2 = (reader.mpp or 1.0) ** 2
-
-    def found() -> Iterator[Any]:
-        return regions_of(
-            maps.labels,
-            maps.confidence,
-            taxonomy,
-            mpp=reader.mpp,
-            scale=(scale, scale),
-            offset=(float(-left), float(-top)),
-            smallest_px=max(1, round(SMALLEST_UM2 / pixel_um2)),
-            tolerance_px=TOLERANCE_PX,
-        )
-
-    write_qupath(folder / "regions.geojson.gz", (as_qupath(region, taxonomy) for region in found()))
-    write_geoparquet(folder / "regions.parquet", found())
+    table = folder / "regions.parquet"
+    found = regions_of(
+        maps.labels,
+        maps.confidence,
+        taxonomy,
+        mpp=reader.mpp,
+        scale=(scale, scale),
+        offset=(float(-left), float(-top)),
+        smallest_px=max(1, round(SMALLEST_UM2 / pixel_um2)),
+        tolerance_px=TOLERANCE_PX,
+    )
+    write_geoparquet(table, found)
+    # outlines are dear: the second file is made from the first
+    regions = read_geoparquet(table, taxonomy)
+    write_qupath(folder / "regions.geojson.gz", (as_qupath(region, taxonomy) for region in regions))
 
 
 def _write_overview(folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: "PagedReader") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from histoproto.atomic import replacing
 from histoproto.formats.regions import Region
 from histoproto.formats.slide_packages import require
+from histoproto.taxonomy import Taxonomy
 
 REGIONS_AT_ONCE = 1000
 """Regions per row group, all that is held in memory."""
@@ -42,6 +43,33 @@ def write_geoparquet(path: Path, regions: Iterable[Region]) -> None:
     with replacing(path) as temporary, ParquetWriter(temporary, schema, compression="zstd") as writer:
         for chunk in _chunks(regions):
             writer.write_table(_table(chunk, schema))
+
+
+def read_geoparquet(path: Path, taxonomy: Taxonomy) -> Iterator[Region]:
+    """Yield the regions that ``write_geoparquet`` wrote, a row group at a time.
+
+    Args:
+        path: the file.
+        taxonomy: whose classes they have.
+
+    Raises:
+        ConfigError: if shapely is not installed.
+    """
+    require("GeoParquet", "shapely")
+    import shapely
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        for batch in file.iter_batches(REGIONS_AT_ONCE):
+            for row in batch.to_pylist():
+                yield Region(
+                    value=taxonomy.classes.index(row["class"]),
+                    name=row["class"],
+                    geometry=shapely.from_wkb(row["geometry"]),
+                    pixels=row["pixels"],
+                    area_mm2=row["area_mm2"],
+                    mean_confidence=row["mean_confidence"],
+                )
 
 
 def _chunks(regions: Iterable[Region]) -> Iterator[list[Region]]:
