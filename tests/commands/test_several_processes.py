@@ -86,7 +86,7 @@ def test_two_processes_train_what_one_trains_and_one_of_them_speaks(alone, study
     run = tmp_path / "two"
     printed = two_here("train", "lpd", study, "--run", run, "--settings", settings)
     assert_same_training(run, alone)
-    assert printed.count("finished after") == 1
+    assert printed.count("Next:") == 1
     record = json.loads((run / "run.json").read_text())
     assert record["command"][:5] == ["histoproto", "train", "lpd", str(study), "--run"]
     assert record["gate"]["thresholds"] == pytest.approx(
@@ -97,7 +97,7 @@ def test_two_processes_train_what_one_trains_and_one_of_them_speaks(alone, study
 def test_two_machines_train_what_one_trains(alone, study, settings, tmp_path):
     printed = two_machines("train", "lpd", study, "--run", tmp_path / "nodes", "--settings", settings)
     assert_same_training(tmp_path / "nodes", alone)
-    assert sum(part.count("finished after") for part in printed) == 1
+    assert sum(part.count("Next:") for part in printed) == 1
 
 
 def test_both_rounds_of_a_segmenter_train_in_two_processes(command, trained, tmp_path):
