@@ -127,6 +127,27 @@ def test_onnx_gives_the_evidence_and_the_mask_of_any_batch_and_size(desk):
             assert (np.where(allowed, own_maps, -np.inf).argmax(0) == mask).mean() > 0.999
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("--arch", "unet"), ("--arch", "deeplab-v2", "--encoder", "smp:mobilenet_v2")])
+def test_segmenters_in_onnx_give_the_evidence_of_any_batch_and_size(options, command, trained, tmp_path):
+    import onnxruntime
+
+    segmenter, file = tmp_path / "seg", tmp_path / "seg.onnx"
+    assert command("segment", trained, "--run", segmenter, *options, "--epochs", 1) == 0
+    line = ["histoproto", "export", segmenter, "--to", "onnx", "--out", file, "--one-view"]
+    subprocess.run([sys.executable, "-m", *line], check=True)
+    run, gate, _ = evidence_of_run(segmenter, np.zeros((64, 64, 3), np.uint8))
+    once = replace(run.settings.inference, views="none")
+    session = onnxruntime.InferenceSession(file)
+    for size in [(1, 64, 64), (2, 131, 40), (3, 17, 90)]:
+        batch = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+        maps, local, _ = session.run(None, {"images": batch.transpose(0, 3, 1, 2).astype(np.float32) / 255})
+        for rgb, own_maps, own_local in zip(batch, maps, local, strict=True):
+            evidence = evidence_of(run.model, rgb, gate.window_px, once)
+            assert np.abs(own_maps - evidence.maps.numpy()).max() < 1e-4
+            assert np.abs(own_local - evidence.scores.numpy()).max() < 1e-4
+
+
 def test_the_onnx_file_knows_its_classes_its_gate_and_where_it_comes_from(desk):
     import onnx
 
@@ -156,6 +177,7 @@ def test_the_card_shows_the_honest_figures_and_never_the_oracles(desk):
         row = next(line for line in card.splitlines() if line.startswith(f"| {rule} |"))
         assert row.split("|")[2].strip().startswith(f"{metrics['results']['predicted'][rule]['miou']:.3f}")
     assert "oracle" not in card
+    assert re.search(r"checkpoint \*best\*: epoch \d, which had the lowest loss on held-out labels\n", card)
     assert "not a medical device" in card
 
 
@@ -313,4 +335,6 @@ def test_a_segmenter_needs_no_run_either(command, run, desk, tmp_path):
     shutil.rmtree(segmenter)
     shutil.rmtree(run)
     assert (TissueMapper.from_pretrained(tmp_path / "out").evidence(rgb).maps == evidence.maps).all()
-    assert "from pseudo masks" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "from pseudo masks" in card
+    assert "checkpoint *best*: the weights after the last epoch, 1\n" in card

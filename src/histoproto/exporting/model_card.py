@@ -12,6 +12,10 @@ from histoproto.exporting.licences import shown
 
 Form = Literal["onnx", "hub-folder"]
 TAGS = ("histopathology", "hematoxylin-and-eosin", "semantic-segmentation", "weakly-supervised", "pytorch")
+CHOICES = {
+    "holdout-loss": "which had the lowest loss on held-out labels",
+    "validation-masks": "which agreed best with the validation masks",
+}
 VIEWS = {
     "none": "each image as it is",
     "d4": "the mean over eight flips and quarter turns of each image",
@@ -54,6 +58,7 @@ def model_card(model: Exported, form: Form, file_name: str, left_out: dict[str, 
         views=VIEWS[settings.inference.views],
         segmenter=settings.method == "segmenter",
         figures=figures,
+        epoch=_epoch(model),
         measures=list(MEASURES.values()),
         settings=yaml.safe_dump(model.settings, sort_keys=False).strip(),
         weights=[{**record, "source": shown(record["source"])} for record in model.weights],
@@ -72,6 +77,14 @@ def _front_matter(model: Exported, form: Form, figures: Figures | None) -> dict[
         "tags": tags,
         **({"metrics": ["mean_iou"]} if figures else {}),
     }
+
+
+def _epoch(model: Exported) -> str | None:
+    """Return which epoch the checkpoint *best* is of, and why this one."""
+    number, choice = model.record.get("best_epoch"), model.record["choose_by"]
+    if model.checkpoint != "best" or not number:
+        return None
+    return f"the weights after the last epoch, {number}" if choice == "last" else f"epoch {number}, {CHOICES[choice]}"
 
 
 def _limits(model: Exported) -> list[tuple[str, float]]:
