@@ -29,7 +29,12 @@ def count_values(labels: SlideArray, block_px: int = BLOCK_PX) -> Int64[np.ndarr
     counts = np.zeros(256, np.int64)
     for blocks in rows_of_blocks(labels.shape, block_px):
         for block in blocks:
-            counts += np.bincount(read_labels(labels, block).ravel(), minlength=256)
+            values = read_labels(labels, block)
+            first = values[0, 0]
+            if (values == first).all():  # most of a slide is background; counting takes ten times as long
+                counts[first] += values.size
+            else:
+                counts += np.bincount(values.ravel(), minlength=256)
     return counts
 
 

@@ -14,7 +14,8 @@ class Piece(NamedTuple):
     area: Region
     """What its tiles cover, inside the image."""
     left_px: int
-    """First column of the image that this piece answers for; what it covers beyond belongs to its neighbours."""
+    """First column of the image that this piece answers for; what it covers beyond belongs to its neighbours or to
+    nobody."""
     right_px: int
     """Column after the last that it answers for."""
     tiles: tuple[Tile, ...]
@@ -63,9 +64,12 @@ def cut_into_pieces(
             if any_wanted:
                 run = list(group)
                 tiles = tuple(Tile(y, x, tile_px, tile_px) for y, places in run for x in places)
-                top, first = run[0][0], inside[0]
-                below, last = min(height_px, run[-1][0] + tile_px), min(width_px, inside[-1] + tile_px)
-                pieces.append(Piece(Region(first, top, last - first, below - top), left, right, tiles))
+                top, below = run[0][0], min(height_px, run[-1][0] + tile_px)
+                first, last = min(tile.x_px for tile in tiles), max(tile.x_px for tile in tiles)
+                end = min(width_px, last + tile_px)
+                if first < right and end > left:  # otherwise its neighbour answers for all that is wanted here
+                    area = Region(first, top, end - first, below - top)
+                    pieces.append(Piece(area, max(left, first), min(right, end), tiles))
     return pieces
 
 
