@@ -130,3 +130,14 @@ def test_confidence_is_the_winner_s_share_and_zero_where_undecided():
     assert decision.confidence.tolist() == [[0.0, 0.0]]
     single = decide(torch.tensor([[[0.0]], [[1.0]]]), torch.tensor([True, True]))
     assert single.confidence.item() == pytest.approx(1 / (1 + torch.e**-1), rel=1e-4)
+
+
+def test_half_precision_decides_nearly_as_single_does(method):
+    rgb = image(160, 130)
+    single, half = (
+        evidence_of(method, rgb, 64, InferenceSettings(precision=precision)) for precision in ("fp32", "bf16")
+    )
+    assert not torch.equal(half.maps, single.maps)
+    assert half.maps.dtype == torch.float32
+    sure = single.maps.sort(0).values.diff(dim=0)[-1] > 0.05 * single.maps.std()
+    assert (half.maps.argmax(0) == single.maps.argmax(0))[sure].float().mean() > 0.99

@@ -21,6 +21,7 @@ def predict(
     out: Path,
     assume_mpp: float | None = None,
     region: Path | None = None,
+    precision: Literal["bf16", "fp32"] | None = None,
     checkpoint: str = "best",
     jobs: int | None = None,
     shard: str | None = None,
@@ -48,6 +49,7 @@ def predict(
         assume_mpp: Microns per pixel of slides that do not say.
         region: What to predict of slides: QuPath's GeoJSON, or a folder with NAME.geojson for each slide. [default: all
             tissue, as histoproto slides tissue finds it]
+        precision: fp32, or bf16, which GPUs and some CPUs compute faster. [default: as the run is set]
         checkpoint: best or last.
         jobs: Worker processes; an input that kills one does not stop the others. [default: none, this process; with
             --engine ray an actor per machine]
@@ -74,7 +76,7 @@ def predict(
     if region is not None and not region.exists():
         raise DataError(f"{region}: no such file or folder; --region takes what histoproto slides tissue --out made")
     RunFolder(run).read_config()  # no record of a run that is none
-    options = PredictOptions(run.absolute(), checkpoint, assume_mpp, region and region.absolute(), mpp_of)
+    options = PredictOptions(run.absolute(), checkpoint, assume_mpp, precision, region and region.absolute(), mpp_of)
     mine = shard_of(tasks, shard)
     record_command(out, options, who, tasks)
     outcomes = predict_all(options, mine, who)

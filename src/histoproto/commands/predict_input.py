@@ -1,9 +1,9 @@
 """Predict one input, a patch or a slide, into a folder of its own."""
 
 import json as json_text
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from histoproto.commands.slide_state import is_finished
 from histoproto.errors import DataError
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from histoproto.contracts import SlideReader
     from histoproto.formats.qupath import QuPathObject
     from histoproto.slides.pages import PagedReader
+    from histoproto.wiring.runs import Run
 
 AREAS = "areas.json"
 
@@ -23,6 +24,8 @@ class PredictOptions:
     run: Path
     checkpoint: str = "best"
     assume_mpp: float | None = None
+    precision: Literal["bf16", "fp32"] | None = None
+    """Arithmetic of the network; None is as the run is set."""
     region: Path | None = None
     """QuPath's GeoJSON, or a folder with one per slide: what to predict of slides."""
     mpp_of: dict[str, float] = field(default_factory=dict)
@@ -48,7 +51,7 @@ class Predictor:
         from histoproto.wiring.runs import load_run
 
         self.options = options
-        self.trained = load_run(options.run, options.checkpoint)
+        self.trained = _with_precision(load_run(options.run, options.checkpoint), options.precision)
         self.gate = Gate.from_record(self.trained.folder.read_record(), str(options.run))
         self._model = self._model_stamp()
 
@@ -127,6 +130,13 @@ class Predictor:
         if file.suffix.lower() in FLAT_SUFFIXES:
             raise DataError(f"{file}: --region is for slides; a picture is predicted whole, so leave it out")
         return read_regions(self.options.region, file)
+
+
+def _with_precision(trained: "Run", precision: Literal["bf16", "fp32"] | None) -> "Run":
+    if precision is None:
+        return trained
+    inference = replace(trained.settings.inference, precision=precision)
+    return trained._replace(settings=replace(trained.settings, inference=inference))
 
 
 def finished(folder: Path, stamp: dict[str, Any]) -> dict[str, Any] | None:

@@ -130,7 +130,8 @@ def both_maps(
     """Return class maps and, behind them, score maps at the images' own resolution, on the CPU."""
     device = next(model.parameters()).device
     padded = whole_cells(images.to(device))
-    output = averaged_class_maps(model, padded, settings.views)
+    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        output = averaged_class_maps(model, padded, settings.views)
     both = [
         interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)
         for maps in (output.maps, output.score_maps)

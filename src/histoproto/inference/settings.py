@@ -7,6 +7,7 @@ from histoproto.cams.dense_crf import DenseCRFSettings
 from histoproto.cams.random_walk import RandomWalkSettings
 from histoproto.inference.sam import SamSettings
 from histoproto.inference.superpixels import SuperpixelSettings
+from histoproto.training.settings import Precision
 
 Views = Literal["none", "d4", "released"]
 Background = Literal["white", "unlikely"]
@@ -47,3 +48,6 @@ class InferenceSettings:
     of the small backbone (151 px) so that tiles give what the whole image gives."""
     batch: int = 1
     """Tiles computed at once."""
+    precision: Precision = "fp32"
+    """Arithmetic of the network: single precision, or bfloat16 where its layers allow, which recent GPUs and some CPUs
+    do faster; views are averaged and masks decided in single precision."""
