@@ -103,6 +103,21 @@ def test_a_region_restricts_the_prediction_and_has_its_own_areas(command, traine
     assert table.groupby("region")["pixels"].sum().nunique() == 1
 
 
+def test_a_region_of_a_slide_whose_width_is_no_multiple_of_the_scale_stays_in_its_place(command, trained, tmp_path):
+    rgb = np.random.default_rng(0).integers(-20, 20, (1201, 63, 3)) + np.array([180, 110, 160])
+    write_slide(tmp_path / "tall.tif", rgb.astype(np.uint8), mpp=MPP / 2)
+    drawn = shapely.geometry.mapping(shapely.box(0, 900, 63, 1100))
+    (tmp_path / "drawn.geojson").write_text(json.dumps({"type": "Feature", "geometry": drawn, "properties": {}}))
+    options = ("--region", tmp_path / "drawn.geojson", "--out", tmp_path / "out")
+    assert command("predict", trained, tmp_path / "tall.tif", *options) == 0
+    rows = np.flatnonzero((tifffile.imread(tmp_path / "out" / "tall" / "labels.ome.tif") != BACKGROUND).any(1))
+    assert rows.min() >= 450
+    assert rows.max() < 550
+    assert len(rows) > 95
+    regions = read_qupath(tmp_path / "out" / "tall" / "regions.geojson.gz")
+    assert max(entry.geometry.bounds[3] for entry in regions) == pytest.approx(1100, abs=2)
+
+
 def test_a_changed_region_is_predicted_anew(command, trained, slide, tmp_path):
     region, table = tmp_path / "slide.geojson", tmp_path / "out" / "slide" / "areas.csv"
     for right in (150, 250):

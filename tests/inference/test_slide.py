@@ -133,6 +133,24 @@ def test_what_cannot_be_read_is_undecided_and_listed(method):
     assert (listed == damaged).all()
 
 
+def test_a_refiner_does_not_stumble_over_damage(method):
+    refined = replace(TILED, refine="superpixels")
+    prediction = SlidePrediction(method, DamagedReader(photograph(420, 560)), GATE, refined)
+    mask, _, _ = composed(prediction, 420, 560)
+    assert (mask[300:380, 420:500] == IGNORE).all()
+    assert (mask[:200] != IGNORE).all()
+
+
+def test_damage_outside_of_what_is_asked_for_is_background(method):
+    cells = np.zeros((28, 36), bool)
+    cells[:, :20] = True
+    area = AreaOfInterest(1.0, tissue=Tissue(cells, 16.0))
+    prediction = SlidePrediction(method, DamagedReader(photograph(420, 560)), GATE, TILED, area)
+    mask, _, _ = composed(prediction, 420, 560)
+    assert (mask != IGNORE).all()
+    assert prediction.read_px == 420 * 320
+
+
 def test_a_slide_smaller_than_a_tile_is_predicted(method):
     rgb = photograph(50, 70)
     mask, _, _ = composed(SlidePrediction(method, ArrayReader(rgb), GATE, TILED), 50, 70)

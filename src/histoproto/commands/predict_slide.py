@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAPS = ".maps"
 """Folder of the maps while they are made."""
-SMALLEST_UM2 = 400.0
+SMALLEST_UM2 = 100.0
 """Regions that cover less get no outline; areas count them."""
 TOLERANCE_PX = 1.0
 """How far outlines may lie beside the pixels' edges."""
@@ -55,7 +55,7 @@ def predict_slide(
     require("the map of a slide", "zarr", "rasterio", "shapely", "geopandas")
     from histoproto.slides.canvas import canvas
 
-    scale = source.width_px / reader.width_px
+    scale = (reader.mpp or 1.0) / (source.mpp or 1.0)  # not by the widths, which are whole pixels
     area = area_of_interest(source, scale, regions)
     prediction = SlidePrediction(trained.model, reader, gate, trained.settings.inference, area)
     taxonomy = trained.taxonomy
@@ -65,7 +65,7 @@ def predict_slide(
                 maps.write(block.y_px, block.x_px, block.mask, block.confidence, block.shares)
         areas = _write_areas(folder, maps, taxonomy, reader, regions, scale)
         unreadable = _on_finest_page(prediction.unreadable, scale)
-        if unreadable and not any(entry["pixels"] for entry in areas.values()):
+        if unreadable and prediction.read_px == 0:
             raise DataError(f"{source.path}: none of its tissue can be read; copy the slide again from its source")
         _write_maps(folder, maps, taxonomy, reader)
         _write_outlines(folder, maps, taxonomy, source, reader, scale)
@@ -143,7 +143,7 @@ def _write_overview(folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: 
 
 
 def _on_finest_page(parts: "list[Region]", scale: float) -> list[dict[str, int]]:
-    """Return parts of the reader in pixels of the finest page, each once."""
+    """Return parts of the reader in pixels of the finest page, each once, in order."""
     return [
         {name: round(value * scale) for name, value in part._asdict().items()} for part in dict.fromkeys(sorted(parts))
     ]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from histoproto.cams.background import white_background
@@ -21,6 +21,7 @@ from histoproto.inference.window_means import WindowMeans
 from histoproto.progress import Advance
 from histoproto.slides.areas import AreaOfInterest
 from histoproto.slides.blend import Band
+from histoproto.slides.damage import read_around_damage
 from histoproto.slides.pieces import Piece, cut_into_pieces
 from histoproto.slides.stream import map_pieces
 from histoproto.taxonomy import IGNORE
@@ -66,6 +67,8 @@ class SlidePrediction:
         self.model, self.reader, self.gate, self.settings, self.area = model, reader, gate, settings, area
         self.unreadable: list[Region] = []
         """Parts that could not be read; complete after ``blocks``."""
+        self.read_px = 0
+        """Pixels asked for that could be read; complete after ``blocks``."""
         tiling = _fitting(tiling_of(gate.window_px, settings), max(reader.height_px, reader.width_px))
         self._tiling = tiling
         row_bytes = 4 * (2 * len(gate.thresholds) + 1) * tiling.tile_px
@@ -121,29 +124,27 @@ class SlidePrediction:
         background = rows.white > 0.5 if white else unlikely_tissue(rows.maps)
         refine = None
         if self.settings.refine != "none":
-            refine = refiner_of(self.model, self.reader.read(region), self.settings)
+            rgb = read_around_damage(self.reader, region, self.unreadable.append)
+            refine = refiner_of(self.model, rgb, self.settings)
         decision = decide(rows.maps, present, background, refine)
         mask = decision.mask.numpy()
         confidence = _as_bytes(decision.confidence)
         shares = _as_bytes(decision.shares)
-        if self.area is not None:
-            outside = ~self.area.pixels(region)
-            mask[outside], confidence[outside], shares[:, outside] = len(shares), 0, 0
-        self._leave_out(region, mask, confidence, shares)
+        lost = self._lost(region)
+        mask[lost], confidence[lost], shares[:, lost] = IGNORE, 0, 0
+        asked = np.ones(mask.shape, bool) if self.area is None else self.area.pixels(region)
+        mask[~asked], confidence[~asked], shares[:, ~asked] = len(shares), 0, 0
+        self.read_px += int((asked & ~lost).sum())
         return Block(region.y_px, region.x_px, mask, confidence, shares)
 
-    def _leave_out(
-        self,
-        region: Region,
-        mask: UInt8[np.ndarray, "height width"],
-        confidence: UInt8[np.ndarray, "height width"],
-        shares: UInt8[np.ndarray, "classes height width"],
-    ) -> None:
-        """Mark what could not be read."""
+    def _lost(self, region: Region) -> Bool[np.ndarray, "height width"]:
+        """Return which pixels of a region could not be read."""
+        lost = np.zeros((region.height_px, region.width_px), bool)
         for part in list(self.unreadable):
             rows = slice(max(0, part.y_px - region.y_px), max(0, part.y_px + part.height_px - region.y_px))
             columns = slice(max(0, part.x_px - region.x_px), max(0, part.x_px + part.width_px - region.x_px))
-            mask[rows, columns], confidence[rows, columns], shares[:, rows, columns] = IGNORE, 0, 0
+            lost[rows, columns] = True
+        return lost
 
 
 def _fitting(tiling: Tiling, longest_px: int) -> Tiling:

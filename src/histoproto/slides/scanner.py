@@ -37,6 +37,7 @@ class ScannerReader(PagedReader):
         self.path = path
         self._openslide = openslide
         self._reopening = threading.Lock()
+        self._failed: list[Any] = []
         self._slide = self._open()
         self.width_px, self.height_px = self._slide.dimensions
         self.properties = dict(self._slide.properties)
@@ -76,7 +77,8 @@ class ScannerReader(PagedReader):
 
     def close(self) -> None:
         """Close the file."""
-        self._slide.close()
+        for slide in (self._slide, *self._failed):
+            slide.close()
 
     def _open(self) -> Any:
         try:
@@ -89,7 +91,7 @@ class ScannerReader(PagedReader):
         with self._reopening:
             if self._slide is failed:
                 self._slide = self._open()
-                failed.close()
+                self._failed.append(failed)  # another thread may be reading from it
 
 
 def _mpp(path: Path, properties: dict[str, str]) -> float | None:

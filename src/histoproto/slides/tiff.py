@@ -112,7 +112,13 @@ class TiffReader(PagedReader):
         self.mpp = tags.mpp
         self.properties = tags.properties
         self.pages = tuple(
-            Page(level.imagewidth, level.imagelength, finest.imagewidth / level.imagewidth) for level in tags.levels
+            # by the longer side: sizes are rounded to whole pixels
+            Page(
+                level.imagewidth,
+                level.imagelength,
+                max(finest.imagewidth, finest.imagelength) / max(level.imagewidth, level.imagelength),
+            )
+            for level in tags.levels
         )
         self._tags = tags
         self._reading = threading.Lock()
