@@ -136,6 +136,21 @@ def test_inputs_of_one_name_and_of_any_script_keep_their_own_folders(command, tr
     assert len(states(out)) == 2
 
 
+def test_results_made_anew_with_other_options_are_counted_and_those_of_another_file_are_left_alone(
+    command, trained, tmp_path, out, capsys
+):
+    first, second = (picture(tmp_path / place / "x.png", seed) for seed, place in enumerate("ab"))
+    assert command("predict", trained, first, "--out", out) == 0
+    made = results(out)
+    assert "made anew" not in capsys.readouterr().out
+    assert command("predict", trained, second, "--out", out) == 2
+    assert f"holds the result of {first}" in capsys.readouterr().err
+    assert results(out) == made
+    assert command("predict", trained, first, "--out", out, "--checkpoint", "last", "--precision", "bf16") == 0
+    said = capsys.readouterr().out
+    assert "Note: 1 result of another model, other options or an older file made anew." in said
+
+
 def test_damaged_files_are_listed_and_the_good_ones_are_done(command, trained, slide, tmp_path, out, capsys):
     folder = tmp_path / "inputs"
     picture(folder / "good.png")

@@ -12,7 +12,8 @@ from histoproto.commands.predict import shard_of
 from histoproto.commands.predict_input import PredictOptions
 from histoproto.commands.predict_many import Engine
 from histoproto.commands.predict_record import read_commands, record_command
-from histoproto.commands.predict_task import tasks_of
+from histoproto.commands.predict_table import conclude
+from histoproto.commands.predict_task import Outcome, tasks_of
 from histoproto.commands.slide_state import (
     STATE,
     Stopwatch,
@@ -24,7 +25,7 @@ from histoproto.commands.slide_state import (
     slide_lock,
     write_state,
 )
-from histoproto.errors import RunError
+from histoproto.errors import DataError, RunError
 from tests.commands.faults import wait_for
 
 STAMP = {"bytes": 3, "gate": {"thresholds": [0.5]}}
@@ -141,7 +142,42 @@ def test_status_tells_what_is_done_running_waiting_and_failed(command, tmp_path,
     assert "1 done, 1 running, 1 waiting, 1 failed" in shown
     assert "12.3" in shown
     assert "it is [cracked]" in shown
-    assert f"Next: histoproto slides retry {tmp_path}" in shown
+    assert "Next: the same histoproto predict again" in shown
+
+
+def test_status_offers_to_retry_once_nothing_waits(command, tmp_path, capsys):
+    (task,) = tasks_of([tmp_path / "a.svs"], tmp_path)
+    record_command(tmp_path, PredictOptions(Path("/runs/a")), Engine(), [task])
+    write_state(task.folder, failed(task.folder, task.file, "it is cracked", Stopwatch()))
+    assert command("slides", "status", tmp_path) == 0
+    assert f"Next: histoproto slides retry {tmp_path}" in capsys.readouterr().out
+
+
+def test_an_interrupted_command_counts_all_its_inputs_where_it_lists_failures(tmp_path, capsys):
+    tasks = tasks_of([tmp_path / f"{name}.svs" for name in "abcde"], tmp_path)
+    outcomes = {name: Outcome("failed", error="it is cracked") for name in "ab"}
+    assert conclude(outcomes, tasks, tmp_path, Path("/runs/a"), json=False) == 130
+    assert "2 of 5 inputs failed" in capsys.readouterr().out
+
+
+def test_a_folder_of_another_input_is_refused_whether_it_is_finished_or_only_recorded(tmp_path):
+    options = PredictOptions(Path("/runs/a"))
+    first, second = (tasks_of([tmp_path / place / "x.tif"], tmp_path / "out") for place in "ab")
+    record_command(tmp_path / "out", options, Engine(), first)
+    with pytest.raises(DataError, match=r"out/x is the folder of .*/a/x\.tif, not of .*/b/x\.tif; choose another"):
+        record_command(tmp_path / "out", options, Engine(), second)
+    first[0].folder.mkdir()
+    write_state(first[0].folder, done(first[0].folder, first[0].file, STAMP, Stopwatch()))
+    (tmp_path / "out" / "predict.json").unlink()
+    with pytest.raises(DataError, match=r"out/x holds the result of .*/a/x\.tif, not of .*/b/x\.tif; choose another"):
+        record_command(tmp_path / "out", options, Engine(), second)
+    record_command(tmp_path / "out", replace(options, checkpoint="last"), Engine(), first)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / ".lock").mkdir()  # permissions do not stop an administrator; this stops anybody
+    with pytest.raises(DataError, match=r"cannot be written to \(.*\); choose another folder with --out"):
+        record_command(tmp_path, PredictOptions(Path("/runs/a")), Engine(), [])
 
 
 def test_nothing_to_retry_is_said(command, tmp_path, capsys):

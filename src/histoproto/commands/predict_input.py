@@ -56,7 +56,7 @@ class Predictor:
         self._model = self._model_stamp()
 
     def __call__(self, file: Path, folder: Path) -> dict[str, Any]:
-        """Return the areas of an input, from its finished results or by making them.
+        """Predict an input, whatever its folder holds, and return its areas.
 
         Args:
             file: a patch, photograph or slide.
@@ -65,35 +65,6 @@ class Predictor:
         Raises:
             DataError: if the input cannot be read.
         """
-        stamp = self.stamp(file)
-        return finished(folder, stamp) or self._predict(file, folder)
-
-    def stamp(self, file: Path) -> dict[str, Any]:
-        """Return everything that a result depends on; a result with another stamp is made anew."""
-        state = file.stat()
-        return {
-            "file": str(file.absolute()),
-            "bytes": state.st_size,
-            "modified_ns": state.st_mtime_ns,
-            "assume_mpp": self.options.assumed_mpp(file),
-            "region": _region_stamp(self.options.region, file),
-            **self._model,
-        }
-
-    def _model_stamp(self) -> dict[str, Any]:
-        import hashlib
-        from dataclasses import asdict
-
-        checkpoint = self.trained.folder.checkpoint(self.options.checkpoint)
-        with (checkpoint / "model.safetensors").open("rb") as handle:
-            weights = hashlib.file_digest(handle, "sha256").hexdigest()
-        return {
-            "checkpoint_sha256": weights,
-            "gate": self.gate.to_dict(),
-            "inference": asdict(self.trained.settings.inference),
-        }
-
-    def _predict(self, file: Path, folder: Path) -> dict[str, Any]:
         from histoproto.atomic import write_json
         from histoproto.commands.predict_picture import predict_picture
         from histoproto.commands.predict_slide import predict_slide
@@ -120,6 +91,31 @@ class Predictor:
         }
         write_json(folder / AREAS, content)
         return content
+
+    def stamp(self, file: Path) -> dict[str, Any]:
+        """Return everything that a result depends on; a result with another stamp is made anew."""
+        state = file.stat()
+        return {
+            "file": str(file.absolute()),
+            "bytes": state.st_size,
+            "modified_ns": state.st_mtime_ns,
+            "assume_mpp": self.options.assumed_mpp(file),
+            "region": _region_stamp(self.options.region, file),
+            **self._model,
+        }
+
+    def _model_stamp(self) -> dict[str, Any]:
+        import hashlib
+        from dataclasses import asdict
+
+        checkpoint = self.trained.folder.checkpoint(self.options.checkpoint)
+        with (checkpoint / "model.safetensors").open("rb") as handle:
+            weights = hashlib.file_digest(handle, "sha256").hexdigest()
+        return {
+            "checkpoint_sha256": weights,
+            "gate": self.gate.to_dict(),
+            "inference": asdict(self.trained.settings.inference),
+        }
 
     def _regions(self, file: Path) -> "list[QuPathObject] | None":
         from histoproto.commands.regions_of_interest import read_regions

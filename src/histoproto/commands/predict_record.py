@@ -6,7 +6,8 @@ that named it. Plain values, so that ``histoproto slides retry`` needs no pickle
 
 import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from histoproto.atomic import write_json
 from histoproto.commands.predict_input import PredictOptions
 from histoproto.commands.predict_many import Engine
 from histoproto.commands.predict_task import Task
+from histoproto.commands.slide_state import read_state
 from histoproto.errors import DataError, RunError
 
 SCHEMA = "histoproto/predict/1"
@@ -54,7 +56,7 @@ def read_commands(out: Path) -> list[Command]:
         raise RunError(f"{file} is damaged; give the command histoproto predict again") from None
 
 
-def record_command(out: Path, options: PredictOptions, engine: Engine, tasks: Iterable[Task]) -> None:
+def record_command(out: Path, options: PredictOptions, engine: Engine, tasks: Sequence[Task]) -> None:
     """Note what a command is about to do, beside what others did in the same folder.
 
     Args:
@@ -64,21 +66,28 @@ def record_command(out: Path, options: PredictOptions, engine: Engine, tasks: It
         tasks: all inputs, whatever the shard.
 
     Raises:
-        DataError: if the folder cannot be made.
+        DataError: if the folder cannot be made or written to, or the folder of an input belongs to another one.
         RunError: if its record cannot be read.
         HistoprotoError: if the record cannot be written.
     """
     command = Command(options, engine, {task.name: task.file.absolute() for task in tasks})
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out} cannot be made ({error.strerror}); choose another folder with --out") from None
-    with (out / ".lock").open("a") as handle:
-        _lock(handle.fileno())
+    with _locked(out):
         before = read_commands(out) if (out / RECORD).is_file() else []
+        _require_own_folders(before, tasks)
         commands = _with(before, command)
         if commands != before:
             write_json(out / RECORD, {"schema": SCHEMA, "commands": _plain(commands)})
+
+
+def _require_own_folders(before: Iterable[Command], tasks: Iterable[Task]) -> None:
+    """Refuse to replace the results of one file by those of another of the same name."""
+    recorded = {name: path for command in before for name, path in command.inputs.items()}
+    for task in tasks:
+        state = read_state(task.folder)
+        owner = Path(state.input) if state else recorded.get(task.name)
+        if owner is not None and owner.resolve() != task.file.resolve():
+            what = "holds the result of" if state else "is the folder of"
+            raise DataError(f"{task.folder} {what} {owner}, not of {task.file}; choose another folder with --out")
 
 
 def _with(before: list[Command], command: Command) -> list[Command]:
@@ -94,6 +103,22 @@ def _with(before: list[Command], command: Command) -> list[Command]:
 def _plain(commands: list[Command]) -> list[dict[str, Any]]:
     plain: list[dict[str, Any]] = _COMMANDS.dump_python(commands, mode="json")
     return plain
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Make a folder and keep other commands from its record."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out} cannot be made ({error.strerror}); choose another folder with --out") from None
+    try:
+        handle = (out / ".lock").open("a")
+    except OSError as error:
+        raise DataError(f"{out} cannot be written to ({error.strerror}); choose another folder with --out") from None
+    with handle:
+        _lock(handle.fileno())
+        yield
 
 
 def _lock(descriptor: int) -> None:

@@ -34,7 +34,8 @@ def conclude(outcomes: Mapping[str, Outcome], tasks: Sequence[Task], out: Path, 
     if json:
         sys.stdout.write(json_text.dumps({"done": done, "failed": failed}, indent=2) + "\n")
     else:
-        _show(done, failed, out)
+        _show(done, failed, out, len(tasks))
+        _say_anew(sum(outcome.anew for outcome in outcomes.values()))
     if len(outcomes) < len(tasks):
         sys.stderr.write(f"Interrupted; {len(done)} of {len(tasks)} inputs are done; the same command goes on\n")
         return INTERRUPTED
@@ -56,7 +57,7 @@ def print_table(table: "Table") -> None:
     wide.print(table)
 
 
-def _show(done: Mapping[str, dict[str, Any]], failed: Mapping[str, str], out: Path) -> None:
+def _show(done: Mapping[str, dict[str, Any]], failed: Mapping[str, str], out: Path, total: int) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -74,10 +75,19 @@ def _show(done: Mapping[str, dict[str, Any]], failed: Mapping[str, str], out: Pa
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         Console().print(f"Note: {names[0]}{others}: {note}.", soft_wrap=True, markup=False, highlight=False)
     if failed:
-        table = Table("failed", "because", title=Text(f"{len(failed)} of {len(failed) + len(done)} inputs failed"))
+        table = Table("failed", "because", title=Text(f"{len(failed)} of {total} inputs failed"))
         for file, reason in failed.items():
             table.add_row(Text(file, overflow="fold"), Text(reason.removeprefix(f"{file}: "), overflow="fold"))
         print_table(table)
+
+
+def _say_anew(count: int) -> None:
+    from rich.console import Console
+
+    if count:
+        results = "1 result" if count == 1 else f"{count} results"
+        line = f"Note: {results} of another model, other options or an older file made anew."
+        Console().print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _by_note(done: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:

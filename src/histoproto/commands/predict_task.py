@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from histoproto.commands.predict_input import finished
 from histoproto.commands.slide_state import (
     Stopwatch,
     done,
     failed,
     forget_state,
-    is_finished,
+    read_state,
     slide_lock,
     write_state,
 )
@@ -36,6 +37,8 @@ class Outcome(NamedTuple):
     """What ``Predictor`` returned."""
     error: str | None = None
     seconds: float = 0.0
+    anew: bool = False
+    """Whether it replaced results that were made in another way."""
 
 
 def predict_task(predictor: "Predictor", task: Task) -> Outcome:
@@ -57,17 +60,19 @@ def _predict(predictor: "Predictor", task: Task, watch: Stopwatch) -> Outcome:
         if not task.file.is_file():
             raise DataError(f"{task.file}: no such file; was it moved?")
         stamp = predictor.stamp(task.file)
-        kept = is_finished(task.folder, stamp)
-        if not kept:
-            forget_state(task.folder)
+        kept = finished(task.folder, stamp)
+        if kept is not None:
+            return Outcome("kept", kept, seconds=watch.seconds)
+        before = read_state(task.folder)
+        forget_state(task.folder)
         content = predictor(task.file, task.folder)
-        if not kept:
-            write_state(task.folder, done(task.folder, task.file, stamp, watch))
+        write_state(task.folder, done(task.folder, task.file, stamp, watch))
     except HistoprotoError as error:
         return _failure(task, str(error), watch)
     except OSError as error:
         return _failure(task, _refused(task, error), watch)
-    return Outcome("kept" if kept else "done", content, seconds=watch.seconds)
+    anew = before is not None and before.state == "done" and before.stamp != stamp
+    return Outcome("done", content, seconds=watch.seconds, anew=anew)
 
 
 def _refused(task: Task, error: OSError) -> str:

@@ -34,10 +34,10 @@ def slides_status(out: Path, /, *, json: Annotated[bool, Parameter(negative="")]
         sys.stdout.write(json_text.dumps({"counts": counts, "inputs": rows}, indent=2) + "\n")
         return 0
     _show(out, rows, counts)
-    if counts["failed"]:
+    if counts["waiting"]:
+        say_next("the same histoproto predict again, unless it is running; it skips what is done and retries failures")
+    elif counts["failed"]:
         say_next(f"histoproto slides retry {out}")
-    elif counts["waiting"]:
-        say_next("the same histoproto predict again, unless it is running; finished inputs are skipped")
     else:
         say_next(f"look at {out}/*/overlay.png")
     return 0
