@@ -23,7 +23,9 @@ def white_background(
         window_px: odd side of the square window.
     """
     grey = torch.einsum("bchw,c->bhw", images, LUMINANCE.to(images))
-    mean = avg_pool2d(grey[:, None], window_px, stride=1, padding=window_px // 2, count_include_pad=False)
+    reach = window_px // 2
+    rows = avg_pool2d(grey[:, None], (window_px, 1), stride=1, padding=(reach, 0), count_include_pad=False)
+    mean = avg_pool2d(rows, (1, window_px), stride=1, padding=(0, reach), count_include_pad=False)
     return mean[:, 0] > above
 
 
