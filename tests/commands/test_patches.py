@@ -56,6 +56,17 @@ def test_a_patch_shows_the_slide_at_the_place_that_its_row_names(slides, tmp_pat
     reader.close()
 
 
+def test_a_table_names_slides_and_the_resolution_of_those_that_do_not_say(slides, tmp_path, command):
+    tifffile.imwrite(tmp_path / "bare.tif", tifffile.imread(slides / "s0.tif"), photometric="rgb", tile=(64, 64))
+    (tmp_path / "slides.csv").write_text(f"path,mpp\n{slides / 's1.tif'},\nbare.tif,0.25\n")
+    study = tmp_path / "study"
+    assert command("patches", tmp_path / "slides.csv", "--out", study, *CUT, "--per-slide", 2, *CLASSES) == 0
+    made_of = {
+        name: json.loads((study / "patches" / name / "slide.json").read_text())["made_of"] for name in ("s1", "bare")
+    }
+    assert [made_of["s1"]["assume_mpp"], made_of["bare"]["assume_mpp"]] == [None, 0.25]
+
+
 def tick(study, slides):
     """Fill in the table as somebody would who knows the slides' masks: 1 where a class covers a tenth."""
     table = table_of(study)

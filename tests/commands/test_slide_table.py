@@ -25,6 +25,48 @@ def test_a_table_gives_each_slide_its_own_microns_per_pixel(command, trained, ba
     assert widths == [320, 160]
 
 
+def test_two_tables_that_disagree_on_a_slide_are_refused(command, trained, bare, tmp_path, capsys):
+    tables = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for table, mpp in zip(tables, ("0.5", "0.25"), strict=True):
+        table.write_text(f"path,mpp\nslides/one.tif,{mpp}\n")
+    assert command("predict", trained, *tables, "--out", tmp_path / "out") == 2
+    assert "named twice, with 0.5 and 0.25 microns per pixel" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_assumed_resolution_leaves_a_note_and_a_slide_s_own_is_kept_with_one(
+    command, trained, bare, slide, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert command("predict", trained, bare[0], slide, "--out", out, "--assume-mpp", "0.25") == 0
+    notes = {name: json.loads((out / name / "areas.json").read_text())["notes"] for name in ("one", "slide")}
+    assert notes["one"] == ["does not say its microns per pixel: taken for 0.25"]
+    assert notes["slide"] == ["says 0.5 microns per pixel itself: kept, not the 0.25 that were given"]
+    assert "Note: one: does not say its microns per pixel: taken for 0.25." in capsys.readouterr().out
+
+
+def test_a_slide_that_says_its_resolution_is_not_made_anew_for_another_assumed_one(
+    command, trained, bare, slide, tmp_path, capsys
+):
+    options = ("predict", trained, bare[0], slide, "--out", tmp_path / "out", "--assume-mpp")
+    assert command(*options, "0.5") == 0
+    capsys.readouterr()
+    assert command(*options, "0.25") == 0
+    said = capsys.readouterr()
+    assert "slide: was done before" in said.err
+    assert "one: done in" in said.err
+    assert "Note: 1 result of another model" in said.out
+
+
+@pytest.mark.parametrize("mpp", ["250", "-1"])
+def test_an_impossible_resolution_is_refused_before_anything_is_recorded(mpp, command, trained, bare, tmp_path, capsys):
+    out = tmp_path / "out"
+    for line in (("predict", trained, *bare), ("slides", "tissue", *bare), ("patches", *bare)):
+        assert command(*line, "--out", out, f"--assume-mpp={mpp}") == 2
+        assert f"--assume-mpp {mpp}: give 0.01 to 10 microns per pixel" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_where_the_table_says_nothing_the_option_holds(command, trained, bare, tmp_path):
     table = tmp_path / "slides.csv"
     table.write_text("path,mpp\nslides/one.tif,\n")
@@ -38,6 +80,9 @@ def test_where_the_table_says_nothing_the_option_holds(command, trained, bare, t
         ("file\na.tif\n", "no column path"),
         ("", "no column path"),
         ("path\n", "no slide in it"),
+        ("path;mpp\nslides/one.tif;0.5\n", "separated by semicolons"),
+        ("path,mpp\nslides/one.tif,0.5\n,0.5\n", "line 3: no path; name a slide or remove the line"),
+        ("path,mpp\nslides/one.tif,0.5\nslides/one.tif,0.25\n", "named twice, with 0.5 and 0.25 microns per pixel"),
         ("path\nabsent.tif\n", "does not exist; 1 of 1"),
         ("path,mpp\nslides/one.tif,big\n", "line 2: mpp big"),
         ("path,mpp\nslides/one.tif,353\n", "line 2: mpp 353"),

@@ -101,6 +101,36 @@ def test_coordinates_are_counted_from_where_a_viewer_begins_to_show_the_slide(sl
     assert read_regions(cut, slide)[0].geometry.equals(here.geometry)
 
 
+def test_a_table_gives_the_resolution_of_slides_that_do_not_say(slide, tmp_path, command, capsys):
+    bare = write_slide(slide.parent / "bare.tif", mpp=None)
+    (tmp_path / "slides.csv").write_text("path,mpp\nslides/one.tif,\nslides/bare.tif,0.5\n")
+    assert command("slides", "tissue", tmp_path / "slides.csv", "--out", tmp_path / "out", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["found"]
+    assert 0.2**2 - 1e-9 <= found["bare"]["area_mm2"] <= (0.2 + 3 * TISSUE_MPP / 1000) ** 2
+    assert read_regions(tmp_path / "out", bare)
+
+
+def test_where_every_slide_failed_there_is_no_table_and_each_path_once(slide, tmp_path, command, capsys):
+    bare = [write_slide(tmp_path / "bare" / name, mpp=None) for name in ("a.tif", "b.tif")]
+    assert command("slides", "tissue", *bare, "--out", tmp_path / "out") == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" does not say")[0] for line in lines] == [f"failed: {path}" for path in bare]
+    assert [line.count(str(path)) for line, path in zip(lines, bare, strict=True)] == [1, 1]
+
+
+def test_regions_of_one_slide_are_not_taken_for_another(slide, tmp_path, command, capsys):
+    write_qupath(tmp_path / "regions" / "one.geojson", [QuPathObject(shapely.box(110, 210, 490, 590))])
+    twin = write_slide(tmp_path / "other" / "one.tif")
+    other = write_slide(tmp_path / "two.tif")
+    for line in (("predict", tmp_path / "run"), ("patches",)):
+        region = tmp_path / "regions" / "one.geojson"
+        assert command(*line, slide, other, "--out", tmp_path / "out", "--region", region) == 2
+        assert "is one file, drawn on one slide, but 2 inputs are named; give a folder" in capsys.readouterr().err
+    assert command("predict", "run", slide, twin, "--out", tmp_path / "out", "--region", tmp_path / "regions") == 2
+    assert f"one.geojson would serve both {slide} and {twin}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_regions_of_another_slide_are_refused(slide, tmp_path):
     write_qupath(tmp_path / "a.geojson", [QuPathObject(shapely.box(10, 10, 90, 90))] * 2)
     assert len(read_regions(tmp_path / "a.geojson", slide)) == 2

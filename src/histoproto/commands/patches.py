@@ -2,6 +2,7 @@
 
 import json as json_text
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +51,7 @@ def patches(
     later. What stands in labels.csv is never changed; rows of new slides are added below.
 
     Args:
-        inputs: Slides, or folders of them.
+        inputs: Slides, folders of them, or CSV tables with the columns path and, for slides that do not say it, mpp.
         out: Folder of the patches, which becomes the study.
         mpp: Microns per pixel of the patches; 0.5 for nuclei, 1 or 2 for tissue. Slides may be finer, never coarser.
         size_px: Side of a patch.
@@ -67,17 +68,21 @@ def patches(
         0; 3 if some slides failed, which are listed.
     """
     from histoproto.atomic import write_json
-    from histoproto.commands.slide_files import slide_files
+    from histoproto.commands.regions_of_interest import require_own_regions
+    from histoproto.commands.slide_files import require_assumed_mpp, slide_files
 
+    require_assumed_mpp(assume_mpp)
     cutting = Cutting(mpp, size_px, per_slide, tissue, seed, assume_mpp)
     known = _taxonomy(out, classes, taxonomy)
     files = slide_files(inputs)
+    if region is not None:
+        require_own_regions(region, list(files))
     require_same_size(out, cutting)
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for file in files:
+    for file, own_mpp in files.items():
         try:
-            found[file.stem] = cut_slide(out, file, cutting, region)
+            found[file.stem] = cut_slide(out, file, replace(cutting, assume_mpp=own_mpp or assume_mpp), region)
         except HistoprotoError as error:
             if len(files) == 1:
                 raise
@@ -152,6 +157,8 @@ def _show(found: dict[str, Any], failed: dict[str, str], out: Path, count: int, 
     from rich.table import Table
     from rich.text import Text
 
+    from histoproto.commands.slide_files import print_failures
+
     console = Console()
     table = Table(title=Text(f"{out}: {count} patches in {LABELS}"))
     for column in ("slide", "places with tissue", "blurred", "ink", "patches", ""):
@@ -159,9 +166,11 @@ def _show(found: dict[str, Any], failed: dict[str, str], out: Path, count: int, 
     for name, entry in found.items():
         numbers = (str(entry[column]) for column in ("places", "blurred", "ink", "patches"))
         table.add_row(Text(name), *numbers, "kept" if entry["kept"] else "")
-    console.print(table)
-    for file, reason in failed.items():
-        console.print(f"failed: {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    if found:
+        console.print(table)
+    print_failures(failed)
+    if not found:
+        return
     if not count:
         say_next("take a smaller --tissue, a smaller --size-px or other slides: there are no patches")
         return

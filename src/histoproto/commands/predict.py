@@ -8,7 +8,8 @@ from cyclopts import Parameter
 from histoproto.commands.predict_input import PredictOptions
 from histoproto.commands.predict_many import Engine, predict_all
 from histoproto.commands.predict_task import Outcome, Task, tasks_of
-from histoproto.commands.slide_table import read_slide_table
+from histoproto.commands.regions_of_interest import require_own_regions
+from histoproto.commands.slide_files import named_files, require_assumed_mpp
 from histoproto.errors import ConfigError, DataError
 from histoproto.images import IMAGE_SUFFIXES
 
@@ -47,7 +48,7 @@ def predict(
             mpp.
         out: Folder of the results.
         assume_mpp: Microns per pixel of slides that do not say.
-        region: What to predict of slides: QuPath's GeoJSON, or a folder with NAME.geojson for each slide. [default: all
+        region: What to predict of slides: QuPath's GeoJSON of the only one, or a folder with NAME.geojson for each. [default: all
             tissue, as histoproto slides tissue finds it]
         precision: fp32, or bf16, which GPUs and some CPUs compute faster. [default: as the run is set]
         checkpoint: best or last.
@@ -71,10 +72,12 @@ def predict(
     from histoproto.runs import RunFolder
 
     who = Engine(engine, jobs, address)
-    files, mpp_of = _files(inputs)
-    tasks = tasks_of(files, out)
-    if region is not None and not region.exists():
-        raise DataError(f"{region}: no such file or folder; --region takes what histoproto slides tissue --out made")
+    require_assumed_mpp(assume_mpp)
+    files = named_files(inputs, _inside)
+    mpp_of = {str(file.absolute()): mpp for file, mpp in files.items() if mpp is not None}
+    tasks = tasks_of(list(files), out)
+    if region is not None:
+        require_own_regions(region, list(files))
     RunFolder(run).read_config()  # no record of a run that is none
     options = PredictOptions(run.absolute(), checkpoint, assume_mpp, precision, region and region.absolute(), mpp_of)
     mine = shard_of(tasks, shard)
@@ -101,30 +104,6 @@ def shard_of(tasks: list[Task], shard: str | None) -> list[Task]:
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise ConfigError(f"--shard {shard}: give the share and the number of shares, from 1/8 to 8/8 for eight")
     return tasks[int(number) - 1 :: int(count)]
-
-
-def _files(inputs: list[Path]) -> tuple[list[Path], dict[str, float]]:
-    """Return the images among the inputs in order, and microns per pixel that tables give, by absolute path.
-
-    Folders are opened one level deep; tables name slides.
-
-    Raises:
-        DataError: if an input does not exist, a folder holds no image, or a table is wrong.
-    """
-    files: list[Path] = []
-    mpp_of: dict[str, float] = {}
-    for path in inputs:
-        if path.is_dir():
-            files += _inside(path)
-        elif not path.is_file():
-            raise DataError(f"{path}: no such file or folder")
-        elif path.suffix.lower() == ".csv":
-            slides = read_slide_table(path)
-            files += slides
-            mpp_of |= {str(slide.absolute()): mpp for slide, mpp in slides.items() if mpp is not None}
-        else:
-            files.append(path)
-    return files, mpp_of
 
 
 def _inside(folder: Path) -> list[Path]:

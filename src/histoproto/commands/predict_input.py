@@ -72,7 +72,9 @@ class Predictor:
         from histoproto.slides.reader import open_image
 
         regions = self._regions(file)
-        source = open_image(file, assume_mpp=self.options.assumed_mpp(file))
+        source = open_image(file)
+        own_mpp, given_mpp = source.mpp, self.options.assumed_mpp(file)
+        source.mpp = given_mpp if own_mpp is None else own_mpp
         try:
             reader = _at_training_mpp(source, self.trained.folder.read_record().get("mpp"))
             if isinstance(source, FlatReader):
@@ -86,7 +88,7 @@ class Predictor:
             "width_px": reader.width_px,
             "height_px": reader.height_px,
             "mpp": reader.mpp,
-            "notes": _notes(source, found),
+            "notes": [*_mpp_notes(own_mpp, given_mpp), *_notes(source, found)],
             **found,
         }
         write_json(folder / AREAS, content)
@@ -99,10 +101,21 @@ class Predictor:
             "file": str(file.absolute()),
             "bytes": state.st_size,
             "modified_ns": state.st_mtime_ns,
-            "assume_mpp": self.options.assumed_mpp(file),
+            "assume_mpp": self._used_mpp(file),
             "region": _region_stamp(self.options.region, file),
             **self._model,
         }
+
+    def _used_mpp(self, file: Path) -> float | None:
+        """Return the given microns per pixel if the image does not say its own."""
+        from histoproto.slides.reader import FLAT_SUFFIXES, open_image
+
+        given = self.options.assumed_mpp(file)
+        if given is None or file.suffix.lower() in FLAT_SUFFIXES:  # these never say, and opening decodes them
+            return given
+        source = open_image(file)
+        source.close()
+        return given if source.mpp is None else None
 
     def _model_stamp(self) -> dict[str, Any]:
         import hashlib
@@ -171,16 +184,25 @@ def _at_training_mpp(reader: "PagedReader", training_mpp: float | None) -> "Slid
     return reader if training_mpp is None else at_mpp(reader, training_mpp)
 
 
+def _mpp_notes(own: float | None, given: float | None) -> list[str]:
+    """Return where the microns per pixel come from, unless the image says them and nobody else something different."""
+    from histoproto.slides.resample import SAME_MPP
+
+    if own is None:
+        taken = "at those of the training patches" if given is None else f"for {given:g}"
+        return [f"does not say its microns per pixel: taken {taken}"]
+    if given is not None and abs(given / own - 1) > SAME_MPP:
+        return [f"says {own:.4g} microns per pixel itself: kept, not the {given:g} that were given"]
+    return []
+
+
 def _notes(source: "PagedReader", found: dict[str, Any]) -> list[str]:
-    """Return what was taken for granted, changed or missing when the image was read."""
+    """Return what was changed or missing when the image was read."""
     from histoproto.slides.flat import FlatReader
 
     notes = []
-    if isinstance(source, FlatReader):
-        if source.converted_from:
-            notes.append(f"converted from {source.converted_from} to RGB")
-        if source.mpp is None:
-            notes.append("does not say its microns per pixel: taken at those of the training patches")
+    if isinstance(source, FlatReader) and source.converted_from:
+        notes.append(f"converted from {source.converted_from} to RGB")
     if found.get("unreadable"):
         notes.append(f"{len(found['unreadable'])} parts cannot be read and are left undecided; {AREAS} lists them")
     return notes

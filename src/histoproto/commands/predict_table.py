@@ -77,7 +77,7 @@ def _show(done: Mapping[str, dict[str, Any]], failed: Mapping[str, str], out: Pa
     if failed:
         table = Table("failed", "because", title=Text(f"{len(failed)} of {total} inputs failed"))
         for file, reason in failed.items():
-            table.add_row(Text(file, overflow="fold"), Text(reason.removeprefix(f"{file}: "), overflow="fold"))
+            table.add_row(Text(file, overflow="fold"), Text(reason.removeprefix(file).lstrip(": "), overflow="fold"))
         print_table(table)
 
 

@@ -1,5 +1,6 @@
 """Regions that somebody has drawn on slides, as ``--region`` names them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,35 @@ def region_files(folder: Path, slide: Path) -> list[Path]:
     """
     names = [name + ending for name in dict.fromkeys((slide.stem, slide.name)) for ending in ENDINGS]
     return [folder / name for name in names if (folder / name).is_file()]
+
+
+def require_own_regions(path: Path, slides: Sequence[Path]) -> None:
+    """Check that no regions would be taken for those of two slides.
+
+    Args:
+        path: a GeoJSON file of QuPath, or a folder in which each slide has one (see ``region_files``).
+        slides: all slides of a command, each once.
+
+    Raises:
+        DataError: if there is no such file or folder, or if a file would serve two slides.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; --region takes what histoproto slides tissue --out made")
+    if not path.is_dir():
+        if len(slides) > 1:
+            raise DataError(
+                f"--region {path} is one file, drawn on one slide, but {len(slides)} inputs are named; give a folder "
+                "with NAME.geojson for each"
+            )
+        return
+    taken: dict[Path, Path] = {}
+    for slide in slides:
+        for file in region_files(path, slide):
+            other = taken.setdefault(file, slide)
+            if other is not slide:
+                raise DataError(
+                    f"{file} would serve both {other} and {slide}; take one after the other, each with its own --region"
+                )
 
 
 def read_regions(path: Path, slide: Path) -> "list[QuPathObject]":

@@ -43,7 +43,7 @@ def slides_tissue(
     so are pieces and holes below 0.01 square millimetres (a disc of 113 microns).
 
     Args:
-        inputs: Slides, or folders of them.
+        inputs: Slides, folders of them, or CSV tables with the columns path and, for slides that do not say it, mpp.
         out: Folder of the outlines.
         assume_mpp: Microns per pixel of slides that do not say.
         force: Make outlines again that are there; what was edited is lost.
@@ -53,19 +53,21 @@ def slides_tissue(
         0; 3 if some slides failed, which are listed.
     """
     from histoproto.commands.regions_of_interest import region_files
-    from histoproto.commands.slide_files import slide_files
+    from histoproto.commands.slide_files import require_assumed_mpp, slide_files
     from histoproto.progress import progress_bar
     from histoproto.slides.areas import require_polygons
 
     require_polygons()
+    require_assumed_mpp(assume_mpp)
     files = slide_files(inputs)
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
     with progress_bar("Looking for tissue", len(files)) as advance:
-        for file in files:
+        for file, mpp in files.items():
             there = region_files(out, file)
             try:
-                found[file.stem] = {"kept": str(there[0])} if there and not force else _outline(file, out, assume_mpp)
+                kept = {"kept": str(there[0])} if there and not force else None
+                found[file.stem] = kept or _outline(file, out, mpp or assume_mpp)
             except HistoprotoError as error:
                 if len(files) == 1:
                     raise
@@ -138,6 +140,19 @@ def draw_outlines(
 
 
 def _show(found: dict[str, Any], failed: dict[str, str], out: Path) -> None:
+    from histoproto.commands.slide_files import print_failures
+
+    if found:
+        _show_found(found, out)
+    print_failures(failed)
+    if found:
+        say_next(
+            f"look at {out}/*.png, mend the outlines in QuPath, and give --region {out} to histoproto predict or "
+            "patches"
+        )
+
+
+def _show_found(found: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -156,8 +171,3 @@ def _show(found: dict[str, Any], failed: dict[str, str], out: Path) -> None:
     if empty:
         others = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         console.print(f"Note: {empty[0]}{others}: no tissue found.", soft_wrap=True, markup=False, highlight=False)
-    for file, reason in failed.items():
-        console.print(f"failed: {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
-    say_next(
-        f"look at {out}/*.png, mend the outlines in QuPath, and give --region {out} to histoproto predict or patches"
-    )
