@@ -48,8 +48,8 @@ def predict(
             mpp.
         out: Folder of the results.
         assume_mpp: Microns per pixel of slides that do not say.
-        region: What to predict of slides: QuPath's GeoJSON of the only one, or a folder with NAME.geojson for each. [default: all
-            tissue, as histoproto slides tissue finds it]
+        region: What to predict of slides: QuPath's GeoJSON of the only one, or a folder with NAME.geojson for each.
+            [default: all tissue, as histoproto slides tissue finds it]
         precision: fp32, or bf16, which GPUs and some CPUs compute faster. [default: as the run is set]
         checkpoint: best or last.
         jobs: Worker processes; an input that kills one does not stop the others. [default: none, this process; with
