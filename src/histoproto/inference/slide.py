@@ -26,7 +26,7 @@ from histoproto.slides.pieces import Piece, cut_into_pieces
 from histoproto.slides.stream import map_pieces
 from histoproto.taxonomy import IGNORE
 
-PIECE_BYTES = 300_000_000
+PIECE_BYTES = 250_000_000
 """Memory for the blended maps of one piece; all that is made of them takes about as much again."""
 FEWEST_TILES = 3
 """Tiles beside each other in a piece, whatever memory they take."""
@@ -78,7 +78,7 @@ class SlidePrediction:
             tile_px=tiling.tile_px,
             overlap_px=tiling.overlap_px,
             align_px=tiling.align_px,
-            reach_px=gate.window_px,
+            reach_px=gate.window_px // 2 + 1,  # at the image's border windows are shifted, but stay in their tile
             widest_px=max(FEWEST_TILES * tiling.tile_px, PIECE_BYTES // row_bytes),
             wanted=area.touches if area else None,
         )

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from histoproto.slides.tiling import Tile
 
-BAND_ROWS = 256
+BAND_ROWS = 128
 """Most rows that are handed out together."""
 
 

@@ -80,7 +80,7 @@ def _strips(width_px: int, tile_px: int, step_px: int, widest_px: int | None) ->
     """
     if widest_px is None or width_px <= widest_px:
         return [(0, width_px)]
-    steps = max(1, (widest_px - tile_px) // step_px - 1)
+    steps = max(1, (widest_px - tile_px) // step_px)
     borders = [0, *range(tile_px // 2 + steps * step_px, width_px - step_px, steps * step_px), width_px]
     return list(pairwise(borders))
 
