@@ -88,7 +88,7 @@ def main() -> None:
             classes = len(trained.taxonomy)
             with canvas(Path(folder) / "maps", reader.height_px, reader.width_px, classes) as maps:
                 for block in prediction.blocks(lambda _count: None):
-                    maps.write(block.y_px, block.x_px, block.mask, block.confidence, block.shares)
+                    maps.write(block.y_px, block.x_px, block.mask, block.confidence, block.probabilities)
         mapped.append(time.monotonic() - start)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from rasterio.features import rasterize
 
 from histoproto.formats.qupath import read_qupath
 from histoproto.inference.slide import SlidePrediction
-from histoproto.slides.canvas import SAMPLE_PX
+from histoproto.slides.samples import SAMPLE_PX
 
 BACKGROUND = 4
 MPP = 0.5

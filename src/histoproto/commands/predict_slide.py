@@ -62,7 +62,7 @@ def predict_slide(
     with canvas(folder / MAPS, reader.height_px, reader.width_px, len(taxonomy)) as maps:
         with progress_bar(f"Tiles of {source.path.name}", prediction.tiles) as advance:
             for block in prediction.blocks(advance):
-                maps.write(block.y_px, block.x_px, block.mask, block.confidence, block.shares)
+                maps.write(block.y_px, block.x_px, block.mask, block.confidence, block.probabilities)
         areas = _write_areas(folder, maps, taxonomy, reader, regions, scale)
         unreadable = _on_finest_page(prediction.unreadable, scale)
         if unreadable and prediction.read_px == 0:
@@ -99,7 +99,7 @@ def _write_areas(
 
 def _write_maps(folder: Path, maps: "Canvas", taxonomy: "Taxonomy", reader: "SlideReader") -> None:
     from histoproto.formats.ome_tiff import write_labels, write_probabilities
-    from histoproto.slides.canvas import SAMPLE_PX
+    from histoproto.slides.samples import SAMPLE_PX
 
     write_labels(folder / "labels.ome.tif", maps.labels, taxonomy, reader.mpp)
     coarse_mpp = None if reader.mpp is None else SAMPLE_PX * reader.mpp

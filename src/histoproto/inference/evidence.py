@@ -123,20 +123,34 @@ def _with_scores(both: Float[Tensor, "twice_classes height width"], window_px: i
     return Evidence(maps, local_scores(score_maps[None], window_px)[0])
 
 
-@torch.inference_mode()
 def both_maps(
     model: TissueModel, images: Float[Tensor, "batch 3 height width"], settings: InferenceSettings
 ) -> Float[Tensor, "batch twice_classes height width"]:
-    """Return class maps and, behind them, score maps at the images' own resolution, on the CPU."""
+    """Return what ``tile_maps`` returns, score maps behind class maps."""
+    return torch.cat(tile_maps(model, images, settings), dim=1)
+
+
+class TileMaps(NamedTuple):
+    """Maps at an image's own resolution, on the CPU."""
+
+    maps: Float[Tensor, "batch classes height width"]
+    score_maps: Float[Tensor, "batch classes height width"]
+
+
+@torch.inference_mode()
+def tile_maps(
+    model: TissueModel, images: Float[Tensor, "batch 3 height width"], settings: InferenceSettings
+) -> TileMaps:
+    """Return class maps and score maps of images, as views of the padded images' maps."""
     device = next(model.parameters()).device
     padded = whole_cells(images.to(device))
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
         output = averaged_class_maps(model, padded, settings.views)
-    both = [
+    fine = (
         interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)
         for maps in (output.maps, output.score_maps)
-    ]
-    return torch.cat(both, dim=1)[..., : images.shape[-2], : images.shape[-1]].cpu().clone()
+    )
+    return TileMaps(*(maps[..., : images.shape[-2], : images.shape[-1]].cpu() for maps in fine))
 
 
 COARSEST_STRIDE_PX = 32

@@ -13,7 +13,7 @@ from histoproto.cams.background import white_background
 from histoproto.cams.gate import allowed_classes
 from histoproto.contracts import Region, SlideReader, TissueModel
 from histoproto.inference.decision import decide, unlikely_tissue
-from histoproto.inference.evidence import Tiling, both_maps, tiling_of
+from histoproto.inference.evidence import Tiling, tile_maps, tiling_of
 from histoproto.inference.gate import Gate
 from histoproto.inference.refine import refiner_of
 from histoproto.inference.settings import InferenceSettings
@@ -23,6 +23,7 @@ from histoproto.slides.areas import AreaOfInterest
 from histoproto.slides.blend import Band
 from histoproto.slides.damage import read_around_damage
 from histoproto.slides.pieces import Piece, cut_into_pieces
+from histoproto.slides.samples import samples
 from histoproto.slides.stream import map_pieces
 from histoproto.taxonomy import IGNORE
 
@@ -41,8 +42,8 @@ class Block(NamedTuple):
     """Class indices, ``classes`` where background or not asked for, 255 where undecided or unreadable."""
     confidence: UInt8[np.ndarray, "height width"]
     """Share of the strongest allowed class, 255 for 1; 0 where nothing was decided."""
-    shares: UInt8[np.ndarray, "classes height width"]
-    """Shares of the allowed classes, 255 for 1."""
+    probabilities: UInt8[np.ndarray, "classes rows columns"]
+    """Shares of the allowed classes, 255 for 1, of those pixels that ``samples`` names."""
 
 
 class SlidePrediction:
@@ -112,10 +113,10 @@ class SlidePrediction:
     def _evidence(
         self, images: Float[np.ndarray, "batch 3 tile tile"]
     ) -> Float[np.ndarray, "batch channels tile tile"]:
-        """Return class maps, score maps, and 1 where an image is white."""
+        """Return class maps, 1 where an image is white, and score maps."""
         tiles = torch.from_numpy(images)
-        white = white_background(tiles)[:, None].float()
-        return torch.cat([both_maps(self.model, tiles, self.settings), white], dim=1).numpy()
+        maps, score_maps = tile_maps(self.model, tiles, self.settings)
+        return torch.cat([maps, white_background(tiles)[:, None].float(), score_maps], dim=1).numpy()
 
     def _decided(self, piece: Piece, rows: "_Rows") -> Block:
         region = Region(piece.left_px, rows.y_px, piece.right_px - piece.left_px, rows.maps.shape[1])
@@ -129,13 +130,17 @@ class SlidePrediction:
         decision = decide(rows.maps, present, background, refine)
         mask = decision.mask.numpy()
         confidence = _as_bytes(decision.confidence)
-        shares = _as_bytes(decision.shares)
+        rows_kept = samples(region.y_px, region.height_px) - region.y_px
+        columns_kept = samples(region.x_px, region.width_px) - region.x_px
+        kept = np.ix_(rows_kept, columns_kept)
+        probabilities = _as_bytes(decision.shares[:, kept[0], kept[1]])
         lost = self._lost(region)
-        mask[lost], confidence[lost], shares[:, lost] = IGNORE, 0, 0
         asked = np.ones(mask.shape, bool) if self.area is None else self.area.pixels(region)
-        mask[~asked], confidence[~asked], shares[:, ~asked] = len(shares), 0, 0
+        mask[lost], confidence[lost | ~asked] = IGNORE, 0
+        mask[~asked] = len(probabilities)
+        probabilities[:, (lost | ~asked)[kept]] = 0
         self.read_px += int((asked & ~lost).sum())
-        return Block(region.y_px, region.x_px, mask, confidence, shares)
+        return Block(region.y_px, region.x_px, mask, confidence, probabilities)
 
     def _lost(self, region: Region) -> Bool[np.ndarray, "height width"]:
         """Return which pixels of a region could not be read."""
@@ -171,8 +176,8 @@ def _with_scores(piece: Piece, bands: Iterable[Band], window_px: int) -> Iterato
     for band in bands:
         evidence = torch.from_numpy(band.maps)
         classes = len(evidence) // 2
-        scores = means.push(evidence[classes : 2 * classes])[..., columns]
-        fresh = torch.cat([evidence[:classes], evidence[2 * classes :]])[..., columns]
+        scores = means.push(evidence[classes + 1 :])[..., columns]
+        fresh = evidence[: classes + 1, :, columns]
         waiting = fresh if waiting is None else torch.cat([waiting, fresh], dim=1)
         ready = scores.shape[1]
         if ready:

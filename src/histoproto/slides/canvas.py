@@ -11,9 +11,9 @@ import zarr
 from jaxtyping import UInt8
 from zarr.codecs import ZstdCodec
 
+from histoproto.slides.samples import SAMPLE_PX, samples
+
 CHUNK_PX = 512
-SAMPLE_PX = 4
-"""Probabilities are kept for every fourth pixel across and down: class maps are no finer than that."""
 
 
 class Canvas:
@@ -42,9 +42,16 @@ class Canvas:
         x_px: int,
         labels: UInt8[np.ndarray, "height width"],
         confidence: UInt8[np.ndarray, "height width"],
-        shares: UInt8[np.ndarray, "classes height width"],
+        probabilities: UInt8[np.ndarray, "classes rows columns"],
     ) -> None:
         """Write a block.
+
+        Args:
+            y_px: its first row.
+            x_px: its first column.
+            labels: of its pixels.
+            confidence: of its pixels.
+            probabilities: of those of its pixels that ``samples`` names.
 
         Raises:
             OSError: if the disk is full.
@@ -53,11 +60,10 @@ class Canvas:
         place = slice(y_px, y_px + height), slice(x_px, x_px + width)
         self.labels[place] = labels
         self.confidence[place] = confidence
-        rows, columns = _samples(y_px, height), _samples(x_px, width)
-        if rows.size and columns.size:
-            target = slice(rows[0] // SAMPLE_PX, rows[-1] // SAMPLE_PX + 1)
-            across = slice(columns[0] // SAMPLE_PX, columns[-1] // SAMPLE_PX + 1)
-            self.probabilities[:, target, across] = shares[:, rows - y_px][:, :, columns - x_px]
+        if probabilities.size:
+            row, column = samples(y_px, height)[0] // SAMPLE_PX, samples(x_px, width)[0] // SAMPLE_PX
+            _, rows, columns = probabilities.shape
+            self.probabilities[:, row : row + rows, column : column + columns] = probabilities
 
 
 @contextmanager
@@ -68,11 +74,6 @@ def canvas(folder: Path, height_px: int, width_px: int, classes: int) -> Iterato
         yield Canvas(folder, height_px, width_px, classes)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _samples(start_px: int, length_px: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """Return the first of every four pixels, counted from the slide's corner, that lie in a range."""
-    return np.arange(-(-start_px // SAMPLE_PX) * SAMPLE_PX, start_px + length_px, SAMPLE_PX)
 
 
 def _array(folder: Path, shape: tuple[int, ...], fill: int) -> Any:

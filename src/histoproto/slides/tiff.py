@@ -1,5 +1,6 @@
 """Tiled and pyramidal TIFF by tifffile, with or without openslide."""
 
+import logging
 import re
 import struct
 import threading
@@ -30,6 +31,8 @@ _UNDECODABLE = (
 )
 """What tifffile and imagecodecs raise on damaged files."""
 _CACHED_SEGMENTS = 64
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds damaged is said by an error, once
 
 
 def is_tiff(path: Path) -> bool:
@@ -171,4 +174,5 @@ class TiffReader(PagedReader):
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path}: a damaged TIFF ({error}); copy the file again from its source")
+    said = f" ({error})" if isinstance(error, tifffile.TiffFileError) else ""  # others speak of Python, not of the file
+    return DataError(f"{path}: a damaged or truncated TIFF{said}; copy the file again from its source")
