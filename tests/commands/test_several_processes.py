@@ -18,9 +18,10 @@ ALIKE = 1e-4
 """Largest difference of a loss, and of all weights together by their length: sums in another order differ by 1e-7, but
 AdamW divides gradients by their own size, so a weight whose gradient is near zero may go the other way."""
 SETTINGS = "training: {epochs: 3, batch: 8, lr: 0.0003}\n"
-"""Five steps an epoch, all within LPD's warm-up: the class loss alone, whose patches do not depend on each other. At three
-times this rate training swings on so few patches, and every rounding grows fivefold an epoch; statistics of a process's
-own share would show in the first epoch, by 6e-3."""
+"""Five steps an epoch, all within LPD's warm-up: the class loss alone, whose patches do not depend on each other.
+
+At three times this rate training swings on so few patches, and every rounding grows fivefold an epoch; statistics of a
+process's own share would show in the first epoch, by 6e-3."""
 
 
 def start(arguments, launch=()):
