@@ -25,6 +25,14 @@ def picture(path, seed=0, side_px=64):
     return path
 
 
+def slow_and_quick(folder, slow_px):
+    """Write one slow picture and three quick ones into a new folder."""
+    picture(folder / "slow.png", 9, slow_px)
+    for number in range(3):
+        picture(folder / f"quick{number}.png", number)
+    return folder
+
+
 def wait_for(condition, seconds=60.0, every=0.005):
     """Return the first true value of a condition."""
     end = time.monotonic() + seconds

@@ -20,6 +20,7 @@ from tests.commands.faults import (
     picture,
     processes_below,
     results,
+    slow_and_quick,
     wait_for,
 )
 
@@ -29,12 +30,7 @@ SLOW_PX = 700
 
 @pytest.fixture
 def inputs(tmp_path):
-    """One slow picture and three quick ones."""
-    folder = tmp_path / "inputs"
-    picture(folder / "slow.png", 9, SLOW_PX)
-    for number in range(3):
-        picture(folder / f"quick{number}.png", number)
-    return folder
+    return slow_and_quick(tmp_path / "inputs", SLOW_PX)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from histoproto.commands.slide_state import read_state
-from tests.commands.faults import at_work, kill_whoever_is_at, picture, wait_for
+from tests.commands.faults import at_work, kill_whoever_is_at, slow_and_quick, wait_for
 
 pytest.importorskip("ray")
 SLOW_PX = 1000
@@ -13,12 +13,7 @@ SLOW_PX = 1000
 
 @pytest.fixture
 def inputs(tmp_path):
-    """One slow picture and three quick ones."""
-    folder = tmp_path / "inputs"
-    picture(folder / "slow.png", 9, SLOW_PX)
-    for number in range(3):
-        picture(folder / f"quick{number}.png", number)
-    return folder
+    return slow_and_quick(tmp_path / "inputs", SLOW_PX)
 
 
 def start(trained, inputs, out, *options):
