@@ -7,6 +7,7 @@ import time
 
 import pytest
 import yaml
+from safetensors.torch import save_file
 
 from histoproto.data.phantom import write_patches
 from histoproto.exporting.licences import weights_behind
@@ -51,6 +52,18 @@ def test_its_encoder_starts_from_the_source_and_then_learns(segmented, trained):
     assert own.keys() == source.keys()
     moved = [(own[name] - source[name]).abs().mean() for name in own if name.endswith("weight") and own[name].ndim == 4]
     assert all(0 < float(distance) < 0.05 for distance in moved)
+
+
+def test_a_source_that_started_from_pretrained_weights_hands_these_on_unless_told_otherwise(
+    command, study, trained, tmp_path
+):
+    pretrained, source = tmp_path / "backbone.safetensors", tmp_path / "lpd"
+    save_file(load_run(trained).model.backbone.state_dict(), pretrained)
+    assert command("train", "lpd", study, "--run", source, "--epochs", 1, "--weights", pretrained) == 0
+    for options, start in (((), str(pretrained)), (("--weights", "trained"), f"run:{source}")):
+        run = tmp_path / f"seg{len(options)}"
+        assert command("segment", source, "--run", run, "--epochs", 1, *options) == 0
+        assert json.loads((run / "run.json").read_text())["weights"][0]["source"] == start
 
 
 def test_every_other_command_takes_a_segmenter(command, segmented, study, tmp_path, slide, capsys):
@@ -107,7 +120,7 @@ def test_any_encoder_of_the_library_and_other_losses_train(command, trained, tmp
         (("{trained}", "--run", "{new}", "--arch", "deeplab-v2"), "needs features at stride 8"),
         (("{trained}", "--run", "{new}", "--encoder", "smp:resnet19"), "did you mean smp:resnet18?"),
         (("{trained}", "--run", "{new}", "--encoder", "small"), "unknown backbone 'small'"),
-        (("{trained}", "--run", "{new}", "--weights", "a.pth"), "encoder run brings its own weights"),
+        (("{trained}", "--run", "{new}", "--weights", "a.pth"), "encoder run starts from the source's weights"),
         (("{trained}", "--run", "{new}", "--encoder", "smp:resnet18", "--weights", "gone.pth"), "gone.pth"),
         (("{trained}", "--run", "{new}", "--arch", "pan", "--encoder", "smp:resnet18"), "does not take patches of 64"),
         (("{trained}", "--run", "{new}", "--keep", "0"), "keep is 0.0"),

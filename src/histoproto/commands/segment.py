@@ -48,9 +48,11 @@ def segment(
         resume: Run folder to go on with; takes no other argument.
         arch: unet, unetplusplus, manet, linknet, fpn, pspnet, pan, deeplabv3, deeplabv3plus, upernet, segformer, dpt
             (segmentation-models-pytorch), or deeplab-v2. [default: unet]
-        encoder: run (the source's backbone with its trained weights), smp: and any encoder of
-            segmentation-models-pytorch such as smp:resnet50, or a backbone as for histoproto train. [default: run]
-        weights: Start of the encoder: a file, a folder, hf:org/name@revision, or none.
+        encoder: run (the source's backbone), smp: and any encoder of segmentation-models-pytorch such as smp:resnet50,
+            or a backbone as for histoproto train. [default: run]
+        weights: Start of the encoder: a file, a folder, hf:org/name@revision, or none; with --encoder run only trained,
+            what the source has learned. [default: none; with --encoder run the pretrained weights that the source
+            started from, or what it has learned if there were none]
         loss: ce (cross-entropy), ce-dice, or one that forgives wrong pseudo labels: oeem (easy pixels count most),
             symmetric-ce, generalised-ce. [default: ce]
         refine: What the pseudo masks are refined by before training, as in histoproto masks. [default: as the source
@@ -143,7 +145,7 @@ def _settled(trained: "Run", file: Path | None, flags: dict[tuple[str, ...], Any
     from dataclasses import replace
 
     from histoproto.presets.changes import given_changes, merge_segment_settings, read_changes
-    from histoproto.presets.segment import RUN, SegmentSettings
+    from histoproto.presets.segment import RUN, TRAINED, SegmentSettings
     from histoproto.presets.settings import BackboneSettings
     from histoproto.wiring.segmenters import own_backbone
 
@@ -162,15 +164,18 @@ def _settled(trained: "Run", file: Path | None, flags: dict[tuple[str, ...], Any
     settings = merge_segment_settings(settings, given_changes(flags), Path("command line"))
     if settings.backbone.name != RUN:
         return settings
-    zoom = settings.backbone.zoom
-    if settings.backbone.weights is not None:
-        raise ConfigError("encoder run brings its own weights; leave --weights out, or name another --encoder")
-    if settings.backbone != BackboneSettings(RUN, zoom=zoom):
+    zoom, weights = settings.backbone.zoom, settings.backbone.weights
+    if weights not in (None, TRAINED):
+        raise ConfigError(
+            f"encoder run starts from the source's weights, so it cannot start from {weights}; leave --weights out, "
+            f"write --weights {TRAINED} for what the source has learned, or name another --encoder"
+        )
+    if settings.backbone != BackboneSettings(RUN, weights, zoom=zoom):
         raise ConfigError(
             "encoder run is the source's backbone as it is set there, of which only zoom can be changed; name another "
             "--encoder, or leave the other settings of backbone out"
         )
-    backbone = own_backbone(trained)
+    backbone = own_backbone(trained, trained=weights is not None)
     return replace(settings, backbone=backbone if zoom == 1 else replace(backbone, zoom=zoom))
 
 

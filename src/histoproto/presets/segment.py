@@ -13,6 +13,8 @@ SEGMENTER = "segmenter"
 """What stands in place of a method in the run's ``config.yaml``."""
 RUN = "run"
 """Name of the source's own backbone, until the run begins."""
+TRAINED = "trained"
+"""Weights of that backbone as the source has trained them."""
 LIBRARY = "smp:"
 """Prefix of encoders of segmentation-models-pytorch among the backbones, as in ``smp:resnet50``."""
 
@@ -45,7 +47,7 @@ class SegmentSettings:
     model: SegmenterSettings = field(default_factory=SegmenterSettings)
     backbone: BackboneSettings = field(default_factory=lambda: BackboneSettings(RUN))
     """A name of ``backbones/registry.py``, or ``smp:`` and the library's own; ``run`` until the run begins: the
-    backbone of ``source`` with its trained weights."""
+    backbone of ``source``, from the weights that it started from, or ``trained``."""
     mosaics: MosaicSettings = field(default_factory=MosaicSettings)
     training: TrainSettings = field(default_factory=lambda: SCHEDULE)
     augment: AugmentSettings = field(

@@ -27,13 +27,21 @@ class BuiltSegmenter(NamedTuple):
     weights: list[LoadedWeights]
 
 
-def own_backbone(run: Run) -> BackboneSettings:
-    """Return the backbone of a run, to start from with its trained weights; of a segmenter, what it started from."""
+def own_backbone(run: Run, *, trained: bool) -> BackboneSettings:
+    """Return the backbone of a run, with the weights that a segmenter on it starts from.
+
+    These are the pretrained weights that the run itself started from: a network that already makes the errors of the
+    pseudo masks keeps them. Where it started from random numbers, they are the ones that it has learned.
+
+    Args:
+        run: of the first stage; of a segmenter what that one started from is taken, whatever it was.
+        trained: start from what the run has learned in any case.
+    """
     backbone = run.settings.backbone
-    if isinstance(run.settings, SegmentSettings):
+    stays = backbone.frozen or isinstance(run.settings, SegmentSettings)
+    if stays or (backbone.weights not in (None, "none") and not trained):
         return backbone
-    weights = backbone.weights if backbone.frozen else f"{FROM_RUN}{run.folder.path.absolute()}"
-    return replace(backbone, weights=weights)
+    return replace(backbone, weights=f"{FROM_RUN}{run.folder.path.absolute()}")
 
 
 def build_segmenter(settings: SegmentSettings, taxonomy: Taxonomy, relabel_from: int) -> BuiltSegmenter:
