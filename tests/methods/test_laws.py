@@ -244,3 +244,19 @@ def test_the_losses_of_a_batch_do_not_depend_on_the_order_of_its_images(case):
     assert turned.terms.keys() == straight.terms.keys()
     for name, term in straight.terms.items():
         torch.testing.assert_close(turned.terms[name], term, atol=1e-5, rtol=1e-4)
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in all_cases() if hasattr(case.settings().model, "crops_at_once")], ids=str
+)
+def test_a_step_is_the_same_however_many_crops_pass_the_encoder_at_once(case):
+    reference, _ = case.build()
+    expected, shown = gradients(case, reference, crops_at_once=99)
+    found, groups = gradients(case, reference, crops_at_once=2)
+    assert [len(crops) for crops in shown] != [len(crops) for crops in groups]
+    assert max(len(crops) for crops in groups) == 2
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)

@@ -11,7 +11,6 @@ from histoproto.commands.predict_task import Outcome, Task, tasks_of
 from histoproto.commands.regions_of_interest import require_own_regions
 from histoproto.commands.slide_files import named_files, require_assumed_mpp
 from histoproto.errors import ConfigError, DataError
-from histoproto.images import IMAGE_SUFFIXES
 
 
 def predict(
@@ -107,6 +106,7 @@ def shard_of(tasks: list[Task], shard: str | None) -> list[Task]:
 
 
 def _inside(folder: Path) -> list[Path]:
+    from histoproto.images import IMAGE_SUFFIXES
     from histoproto.slides.reader import SCANNER_SUFFIXES
 
     suffixes = (*IMAGE_SUFFIXES, ".svs", *SCANNER_SUFFIXES)

@@ -45,6 +45,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize, pad
 
+from histoproto.bounded import encode_bounded
 from histoproto.cams.regions import cut_regions, threshold
 from histoproto.cams.scores import minmax, upsample
 from histoproto.contracts import (
@@ -94,6 +95,8 @@ class ConStructSettings(MethodSettings):
     """Backgrounds of past batches that L_fg remembers."""
     max_pairs: int | None = None
     """At most so many (image, class) pairs of a batch pass the encoder, drawn at random; None takes all."""
+    crops_at_once: int = 32
+    """Crops of which the encoder keeps what gradients need; those of more are encoded a second time for them."""
     form: Literal["corrected", "released"] = "corrected"
     """Repaired losses and maps, or those of the authors' code; see *Differences* in the module's docstring."""
 
@@ -250,7 +253,7 @@ class ConStruct(Method):
         mask = threshold(weights, self.settings.foreground_fraction, over_image=released)
         regions = cut_regions(images[image], weights[image, column], mask[image, column])
         assert self.encoder is not None and self.memory is not None
-        features = self.encoder(torch.cat(regions)).float()  # (2 pairs, D)
+        features = encode_bounded(self.encoder, torch.cat(regions), self.settings.crops_at_once).float()  # (2 pairs, D)
         own = self.membership[column]  # (pairs, T)
         with torch.autocast(images.device.type, enabled=False):
             shown = features if released else normalize(features, dim=1) - self.memory.shared()

@@ -43,6 +43,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from histoproto.bounded import encode_bounded
 from histoproto.cams.fusion import fuse_levels
 from histoproto.cams.pseudo_mask import pseudo_mask
 from histoproto.cams.regions import cut_regions, threshold
@@ -96,6 +97,8 @@ class LPDSettings(MethodSettings):
     """Steps with the class loss alone."""
     max_pairs: int | None = None
     """At most so many (image, class) pairs of a batch pass the encoder, drawn at random; None takes all."""
+    crops_at_once: int = 32
+    """Crops of which the encoder keeps what gradients need; those of more are encoded a second time for them."""
     form: Literal["corrected", "released"] = "corrected"
     """Repaired losses and maps, or those of the authors' code; see *Differences* in the module's docstring."""
 
@@ -229,7 +232,7 @@ class LPD(Method):
         mask = threshold(maps, self.settings.foreground_fraction, over_image=released)
         regions = cut_regions(images[image], maps[image, column], mask[image, column])
         assert self.encoder is not None
-        features = self.encoder(torch.cat(regions)).float()  # (2 pairs, D)
+        features = encode_bounded(self.encoder, torch.cat(regions), self.settings.crops_at_once).float()  # (2 pairs, D)
         with torch.autocast(images.device.type, enabled=False):
             logits = similarity_logits(features, self.prototypes, self.settings.temperature)  # (2 pairs, T)
             own = self.membership[column] if not released else _one_hot(column, logits.shape[1])

@@ -50,6 +50,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize, one_hot
 
+from histoproto.bounded import encode_bounded
 from histoproto.cams.fusion import fuse_levels
 from histoproto.cams.regions import cut_regions, cut_stretched_regions, threshold
 from histoproto.cams.scores import minmax, upsample
@@ -104,6 +105,8 @@ class PBIPSettings(MethodSettings):
     """tau of Eqs. 9 and 11."""
     max_pairs: int | None = None
     """At most so many (image, class) pairs of a batch pass the encoder, drawn at random; None takes all."""
+    crops_at_once: int = 32
+    """Crops of which the encoder keeps what gradients need; those of more are encoded a second time for them."""
     form: Literal["corrected", "paper", "released"] = "corrected"
     """Which losses and maps; see *Differences* in the module's docstring."""
 
@@ -238,7 +241,8 @@ class PBIP(Method):
         cut = cut_stretched_regions if released else cut_regions
         regions = cut(images[image], maps[image, column], mask)  # (5)
         assert self.encoder is not None
-        features = normalize(self.encoder(torch.cat(regions)).float(), dim=1)  # (2 pairs, D)
+        encoded = encode_bounded(self.encoder, torch.cat(regions), self.settings.crops_at_once)
+        features = normalize(encoded.float(), dim=1)  # (2 pairs, D)
         own = one_hot(column, last.shape[1]).bool() if released else self.membership[column]  # (pairs, T)
         with torch.autocast(images.device.type, enabled=False):
             losses = torch.stack([self._contrast(*pair, own, image) for pair in self._spaces(features)])  # (spaces, 2)
