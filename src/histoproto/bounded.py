@@ -23,6 +23,6 @@ def encode_bounded(
     """
     if len(images) <= at_once:
         return network(images)
-    *others, last = images.split(at_once)
+    *others, last = torch.split(images, at_once)
     again = [checkpoint(network, group, use_reentrant=False, preserve_rng_state=False) for group in others]
     return torch.cat([*again, network(last)])

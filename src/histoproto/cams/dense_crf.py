@@ -16,9 +16,6 @@ approximated on a permutohedral lattice, as the authors do.
 where rounding decides. Nothing has to be compiled.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from histoproto.cams.permutohedral import Lattice
+from histoproto.threads import side_by_side
 
 LEAST_PROBABILITY = 1e-5
 """Probabilities below it are raised to it, as pydensecrf does."""
@@ -105,23 +103,8 @@ def dense_crf(
         return DenseCRF(image, settings, places)(given)
 
     pairs = zip(images, probabilities, strict=True)
-    if images.device.type != "cpu":
-        places = lattice_of_places(images, settings)
-        return torch.stack([refined(pair) for pair in pairs])
-    with _threads_apart() as threads, ThreadPoolExecutor(threads) as workers:
-        places = lattice_of_places(images, settings)
-        return torch.stack(list(workers.map(refined, pairs)))
-
-
-@contextmanager
-def _threads_apart() -> Iterator[int]:
-    """Let operators run on the thread that calls them, also in threads started meanwhile; yield how many they had."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
+    places = lattice_of_places(images, settings)
+    return torch.stack(list(side_by_side(refined, pairs, images.device)))
 
 
 def _places(image: Float[Tensor, "*channels height width"]) -> Float[Tensor, "2 points"]:

@@ -139,27 +139,33 @@ def _write_all(
     from histoproto.masks import read_indices, write_mask
     from histoproto.naming import unique_names
     from histoproto.progress import progress_bar
+    from histoproto.threads import side_by_side
 
     counts = np.zeros(256, dtype=np.int64)
     rows: list[dict[str, Any]] = []
+
+    def written(item: "tuple[PatchRecord, str]") -> dict[str, Any]:
+        record, name = item
+        mask, confidence = folder / f"{name}.png", folder / "confidence" / f"{name}.png"
+        labels = _known_labels(record, split)
+        if not mask.is_file() or not confidence.is_file():
+            decision = _decide(trained, gate, record, labels)
+            write_confidence(confidence, decision.confidence.numpy())
+            write_mask(mask, decision.mask.numpy(), trained.taxonomy)
+        return {
+            "image": str(record.path),
+            "mask": str(mask.absolute()),
+            "confidence": str(confidence.absolute()),
+            "gate": "predicted" if labels is None else "labels",
+            "group": record.group,
+        }
+
+    device = next(trained.model.parameters()).device
+    named = zip(records, unique_names([record.path for record in records]), strict=True)
     with progress_bar("Writing masks", len(records)) as advance:
-        for record, name in zip(records, unique_names([record.path for record in records]), strict=True):
-            mask, confidence = folder / f"{name}.png", folder / "confidence" / f"{name}.png"
-            labels = _known_labels(record, split)
-            if not mask.is_file() or not confidence.is_file():
-                decision = _decide(trained, gate, record, labels)
-                write_confidence(confidence, decision.confidence.numpy())
-                write_mask(mask, decision.mask.numpy(), trained.taxonomy)
-            counts += np.bincount(read_indices(mask).ravel(), minlength=256)
-            rows.append(
-                {
-                    "image": str(record.path),
-                    "mask": str(mask.absolute()),
-                    "confidence": str(confidence.absolute()),
-                    "gate": "predicted" if labels is None else "labels",
-                    "group": record.group,
-                }
-            )
+        for row in side_by_side(written, named, device, first_alone=True):
+            counts += np.bincount(read_indices(Path(row["mask"])).ravel(), minlength=256)
+            rows.append(row)
             advance(1)
     table = pd.DataFrame(rows)
     with replacing(folder / "manifest.csv") as temporary:

@@ -7,6 +7,7 @@ allows all. The method, the gate and the checkpoint have seen no mask unless the
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from histoproto.inference.settings import InferenceSettings
 from histoproto.metrics.counts import BACKGROUND_RULES, PixelCounts, count_image
 from histoproto.metrics.coverage import ConfidenceCounts, count_confidence
 from histoproto.taxonomy import Taxonomy
+from histoproto.threads import side_by_side
 
 GATES = ("predicted", "oracle", "none")
 HONEST = Rule(MAIN, "predicted", "ignored")
@@ -84,25 +86,50 @@ def evaluate_method(
     """
     tally, confidence = Tally(), ConfidenceCounts.nothing(len(taxonomy))
     scores, truths = [], []
-    for record in records:
-        rgb = read_rgb(record.path)
-        truth = torch.from_numpy(true_mask(record, rgb.shape[:2], taxonomy)).long()
-        in_truth = torch.tensor([bool((truth == index).any()) for index in range(len(taxonomy))])
-        found: dict[Rule, PixelCounts] = {}
-        for variant, settings in variants.items():
-            evidence = evidence_of(model, rgb, gate.window_px, settings)
-            for rule, decision in _decisions(variant, model, rgb, evidence, in_truth, gate, settings):
-                found[rule] = count_image(decision.mask.long(), truth, len(taxonomy), rule.background)
-                if rule == HONEST._replace(background="counted"):
-                    shown = decision
-                elif rule == HONEST:
-                    confidence += count_confidence(decision.mask, decision.confidence, truth, len(taxonomy))
-            if variant == MAIN:
-                scores.append(evidence.scores.amax((-2, -1)).double().numpy())
-        truths.append(in_truth.numpy())
-        tally.add(record, found)
-        on_image(ImageResult(record, shown, found[HONEST]))
+    device = next(model.parameters()).device
+
+    def judge(record: PatchRecord) -> _Judged:
+        return _judge(model, record, taxonomy, gate, variants)
+
+    judged = side_by_side(judge, records, device, first_alone=True)
+    for record, image in zip(records, judged, strict=True):
+        confidence += image.confidence
+        scores.append(image.scores)
+        truths.append(image.in_truth)
+        tally.add(record, image.found)
+        on_image(ImageResult(record, image.shown, image.found[HONEST]))
     return MethodEvaluation(tally.finished(), Presence(np.stack(scores), np.stack(truths)), confidence)
+
+
+class _Judged(NamedTuple):
+    """One image under every rule."""
+
+    found: dict[Rule, PixelCounts]
+    shown: Decision
+    confidence: ConfidenceCounts
+    scores: NDArray[np.float64]
+    """Highest pooled score of each class."""
+    in_truth: NDArray[np.bool_]
+
+
+def _judge(
+    model: TissueModel, record: PatchRecord, taxonomy: Taxonomy, gate: Gate, variants: dict[str, InferenceSettings]
+) -> _Judged:
+    rgb = read_rgb(record.path)
+    truth = torch.from_numpy(true_mask(record, rgb.shape[:2], taxonomy)).long()
+    in_truth = torch.tensor([bool((truth == index).any()) for index in range(len(taxonomy))])
+    views = {settings.views: settings for settings in variants.values()}
+    evidence = {name: evidence_of(model, rgb, gate.window_px, settings) for name, settings in views.items()}
+    found: dict[Rule, PixelCounts] = {}
+    for variant, settings in variants.items():
+        for rule, decision in _decisions(variant, model, rgb, evidence[settings.views], in_truth, gate, settings):
+            found[rule] = count_image(decision.mask.long(), truth, len(taxonomy), rule.background)
+            if rule == HONEST._replace(background="counted"):
+                shown = decision
+            elif rule == HONEST:
+                confidence = count_confidence(decision.mask, decision.confidence, truth, len(taxonomy))
+    scores = evidence[variants[MAIN].views].scores.amax((-2, -1)).double().numpy()
+    return _Judged(found, shown, confidence, scores, in_truth.numpy())
 
 
 def _decisions(
@@ -122,6 +149,6 @@ def _decisions(
         "none": torch.ones_like(in_truth),
     }
     for name in GATES:
+        decision = decide(evidence.maps, presence[name], refine=refine)
         for background in BACKGROUND_RULES:
-            decision = decide(evidence.maps, presence[name], None if background == "ignored" else white, refine)
-            yield Rule(variant, name, background), decision
+            yield Rule(variant, name, background), decision if background == "ignored" else decision.covered(white)

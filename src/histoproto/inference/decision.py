@@ -27,6 +27,10 @@ class Decision(NamedTuple):
     shares: Float[Tensor, "classes height width"]
     """Soft-max shares of the allowed classes, 0..1."""
 
+    def covered(self, background: Bool[Tensor, "height width"]) -> "Decision":
+        """Return the decision with background laid over its mask."""
+        return _with_confidence(self.mask.masked_fill(background, len(self.shares)), self.shares)
+
 
 def predicted_classes(evidence: Evidence, gate: Gate) -> Bool[Tensor, "classes height width"]:
     """Return which classes the model lets in, pixel by pixel."""
@@ -52,7 +56,11 @@ def decide(
     if refine is not None:
         refined = refine(shares) * allowed  # neighbours must not bring in a class that is shut out here
         maps = shares = refined / refined.sum(0).clamp(min=torch.finfo(maps.dtype).tiny)
-    mask = pseudo_mask(maps[None], present[None], None if background is None else background[None])[0]
+    decision = _with_confidence(pseudo_mask(maps[None], present[None])[0], shares)
+    return decision if background is None else decision.covered(background)
+
+
+def _with_confidence(mask: Tensor, shares: Tensor) -> Decision:
     return Decision(mask, shares.amax(0).masked_fill(mask == UNDECIDED, 0.0), shares)
 
 
