@@ -22,7 +22,9 @@ class Counting(nn.Module):
 def passed(at_once):
     """Features, gradient to the images, and the network, of ten images."""
     network = Counting()
-    images = torch.rand(10, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    images = torch.rand(
+        10, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True
+    )
     features = encode_bounded(network, images, at_once)
     features.square().sum().backward()
     return features, images.grad, network
