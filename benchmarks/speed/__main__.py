@@ -30,7 +30,7 @@ SIDE_BY_SIDE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     for method in ("pbip", "lpd")
     for preset in ("corrected", "released")
 } | {name: (name, {}, {}) for name in ("evaluation", "refinement", "bank")}
-"""Rows with a plain way beside them: the case, and options of either way. A plain step takes long, so it is taken once."""
+"""Rows with a plain way beside them: the case, and options of either. A plain step takes long, so it is taken once."""
 
 ALONE: dict[str, tuple[str, dict[str, Any]]] = {
     f"step lpd {preset}, 10 prototypes": (

@@ -65,7 +65,7 @@ def step(
         optimizer.step()
         optimizer.zero_grad()
 
-    measured = measure(take, device, warmups=warmups, repeats=repeats, count=way == "ours")
+    measured = measure(take, device, warmups=warmups, repeats=repeats, counted=take if way == "ours" else None)
     return as_dict(measured, first_loss=float(losses[0]), first_loss_fp32=exact)
 
 
@@ -78,22 +78,25 @@ def evaluation(device: torch.device, *, way: str, images: int = 8, repeats: int 
 
     def ours(rgb: np.ndarray) -> Tensor:
         evidence = evidence_of(model, rgb, work.side_px, settings)
-        present = (evidence.scores > 0).any(0)[None].expand_as(evidence.scores)
-        return decide(evidence.maps, present, refine=refiner_of(model, rgb, settings)).mask
+        return decide(evidence.maps, evidence.scores > 0, refine=refiner_of(model, rgb, settings)).mask
 
     def plain(rgb: np.ndarray) -> Tensor:
         image = torch.from_numpy(rgb.copy()).permute(2, 0, 1).float().div(255).to(device)
-        maps, scores = reference_maps(model, image)
-        shares = interpolate(maps, size=image.shape[-2:], mode="bilinear", align_corners=False)[0].softmax(0)
+        found = reference_maps(model, image)
+        shares = interpolate(found.maps, size=image.shape[-2:], mode="bilinear", align_corners=False)[0].softmax(0)
         refined = DenseCRF(image, DenseCRFSettings())(shares)
-        return (refined * (scores.mean((-2, -1))[0] > -torch.inf)[:, None, None]).argmax(0)
+        return (refined * (found.scores[0] > 0)[:, None, None]).argmax(0)
 
     if way == "plain":
         plainly(model)
-        measured = measure(lambda: [plain(one) for one in pictures], device, warmups=1, repeats=repeats, count=False)
+        measured = measure(lambda: [plain(one) for one in pictures], device, warmups=1, repeats=repeats)
         return _per(as_dict(measured), images)
     measured = measure(
-        lambda: list(side_by_side(ours, pictures, device)), device, warmups=1, repeats=repeats, count=True
+        lambda: list(side_by_side(ours, pictures, device)),
+        device,
+        warmups=1,
+        repeats=repeats,
+        counted=lambda: [ours(one) for one in pictures],
     )
     agreed = [_agreement(model, one, work.side_px, settings) for one in pictures]
     return _per(as_dict(measured, argmax_agreement=float(np.mean(agreed))), images)
@@ -121,7 +124,7 @@ def refinement(device: torch.device, *, way: str, images: int = 16, repeats: int
     def batched() -> Tensor:
         return dense_crf(pictures, shares, settings)
 
-    measured = measure(plain if way == "plain" else batched, device, warmups=1, repeats=repeats, count=False)
+    measured = measure(plain if way == "plain" else batched, device, warmups=1, repeats=repeats)
     return _per(as_dict(measured), images)
 
 
@@ -140,7 +143,7 @@ def bank(device: torch.device, *, way: str, patches: int = 24, repeats: int = 2)
         def ours() -> None:
             encode_patches(encoder, files, device, lambda _count: None)
 
-        measured = measure(plain if way == "plain" else ours, device, warmups=1, repeats=repeats, count=False)
+        measured = measure(plain if way == "plain" else ours, device, warmups=1, repeats=repeats)
     return _per(as_dict(measured), patches)
 
 
@@ -148,7 +151,7 @@ def loading(device: torch.device, *, patches: int = 64, repeats: int = 3) -> dic
     """Decode stored patches; seconds are of one patch."""
     with tempfile.TemporaryDirectory() as folder:
         files = _stored(Path(folder), patches)
-        measured = measure(lambda: [read_rgb(file) for file in files], device, warmups=1, repeats=repeats, count=False)
+        measured = measure(lambda: [read_rgb(file) for file in files], device, warmups=1, repeats=repeats)
     return _per(as_dict(measured), patches)
 
 
@@ -157,10 +160,10 @@ def ceilings(device: torch.device) -> dict[str, Any]:
     side, found = (1536 if device.type == "cpu" else 8192), {}
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = torch.randn(side, side, device=device, dtype=kind), torch.randn(side, side, device=device, dtype=kind)
-        best = measure(lambda a=a, b=b: a @ b, device, warmups=3, repeats=9, count=False).spread[0]
+        best = measure(lambda a=a, b=b: a @ b, device, warmups=3, repeats=9).spread[0]
         found[name] = 2 * side**3 / best / 1e12
     block = torch.zeros(2**27, dtype=torch.uint8, device=device)
-    best = measure(block.clone, device, warmups=2, repeats=9, count=False).spread[0]
+    best = measure(block.clone, device, warmups=2, repeats=9).spread[0]
     return {"tflop_per_s": found, "gib_per_s": 2 * block.numel() / best / 2**30}
 
 

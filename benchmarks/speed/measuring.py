@@ -50,8 +50,23 @@ class _Traffic(TorchDispatchMode):
         return result
 
 
-def measure(work: Callable[[], object], device: torch.device, *, warmups: int, repeats: int, count: bool) -> Measured:
-    """Return what ``work`` takes; operations are counted in one more call, after time and memory are known."""
+def measure(
+    work: Callable[[], object],
+    device: torch.device,
+    *,
+    warmups: int,
+    repeats: int,
+    counted: Callable[[], object] | None = None,
+) -> Measured:
+    """Return what ``work`` takes.
+
+    Args:
+        work: what is timed.
+        device: where it computes.
+        warmups: calls before the clock starts.
+        repeats: calls that are timed.
+        counted: the same work, or its like in one thread; its operations are counted once time and memory are known.
+    """
     for _ in range(warmups):
         work()
     _wait(device)
@@ -63,9 +78,9 @@ def measure(work: Callable[[], object], device: torch.device, *, warmups: int, r
         seconds.append(time.perf_counter() - began)
     peak = _peak(device)
     flops, traffic = FlopCounterMode(display=False), _Traffic()
-    if count:
+    if counted is not None:
         with flops, traffic:
-            work()
+            counted()
     spread = (min(seconds), max(seconds))
     return Measured(median(seconds), spread, peak / GIB, flops.get_total_flops() / 1e12, traffic.bytes / GIB)
 

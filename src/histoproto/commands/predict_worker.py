@@ -1,14 +1,10 @@
 """A worker process of ``histoproto predict``: it loads the run once and takes one input after the other."""
 
-import os
-import signal
 import sys
-import threading
-import time
-from multiprocessing.connection import Connection, wait
-from types import FrameType
+from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from histoproto.commands.child_process import follow_command
 from histoproto.commands.predict_input import PredictOptions
 from histoproto.commands.predict_task import Outcome, Task, predict_task
 from histoproto.errors import HistoprotoError
@@ -52,7 +48,7 @@ def work(pipe: Connection, options: PredictOptions, threads: int) -> None:
         options: what inputs are predicted with.
         threads: of torch.
     """
-    _stand_apart()
+    follow_command(kill_after_s=GRACE_S)
     try:
         _serve(pipe, options, threads)
     except KeyboardInterrupt:
@@ -85,27 +81,3 @@ def _serve(pipe: Connection, options: PredictOptions, threads: int) -> None:
 def _next_task(pipe: Connection) -> Task | None:
     task: Task | None = pipe.recv()
     return task
-
-
-def _stand_apart() -> None:
-    """Take signals from the command alone, not from its terminal, and end when the command is no more."""
-    import multiprocessing
-
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    command = multiprocessing.parent_process()
-    if command is None:
-        return
-
-    def end_with_it() -> None:
-        wait([command.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_S)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

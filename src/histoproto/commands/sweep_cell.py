@@ -3,15 +3,13 @@
 import fcntl
 import os
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from histoproto.commands.child_process import follow_command
 from histoproto.errors import HistoprotoError
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ def work(job: "Job", threads: int) -> None:
         job: its steps.
         threads: of torch.
     """
-    _stand_apart()
+    follow_command()  # training saves what it has, however long that takes
     try:
         with _logged(job.log):
             code = _all(job, threads)
@@ -110,26 +108,3 @@ def _logged(log: Path) -> Iterator[None]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-
-
-def _stand_apart() -> None:
-    """Take signals from the sweep alone, not from its terminal, and end when the sweep is no more."""
-    import multiprocessing
-    from multiprocessing.connection import wait
-
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    sweep = multiprocessing.parent_process()
-    if sweep is None:
-        return
-
-    def end_with_it() -> None:
-        wait([sweep.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)  # training saves what it has
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

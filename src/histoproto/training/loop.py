@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from histoproto.contracts import TissueModel
-from histoproto.errors import RunError, TrainingError
+from histoproto.errors import RunError
 from histoproto.frozen import Averaged
 from histoproto.runs import RunFolder
 from histoproto.training.batches import Collate, LabelledBatch, Redrawn, length, read_batches
@@ -34,6 +34,7 @@ from histoproto.training.checkpoint import (
     settle_checkpoint,
 )
 from histoproto.training.choice import Judge
+from histoproto.training.finite import Watched, not_finite, watched
 from histoproto.training.interruption import Interruption
 from histoproto.training.journal import Journal
 from histoproto.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer, set_lr
@@ -218,33 +219,47 @@ def _train(
     if state.step == 0:
         _save_last(training, state, sums)  # a full disk shows now, and a run killed at once can be resumed
     training.model.train()
+    before: Watched | None = None
     for batch in batches:
         lr = _set_lr(training, state.step)
         torch.manual_seed(derive_seed(training.seed, METHOD, state.step, fabric.global_rank))
         inputs = training.prepare(batch, fabric.to_device, state.epochs_done)
         with training.norms:
             loss, terms = training.step_module(inputs, state.step)
-        finite = sum(terms.values(), loss.detach()).isfinite()
-        not_finite, interrupted = agree(fabric, not finite.item(), interruption.asked)
-        if not_finite:
-            raise _not_finite(training, state, batch, {"loss": loss, **terms})
+        interrupted = _checked(training, before, interruption)
         fabric.backward(loss)
         training.optimizer.step()
         training.optimizer.zero_grad()
         _follow(training, state.step)
+        before = watched(state.step, state.epochs_done, batch.names, loss, terms)
 
         journal.advance(state.epochs_done + 1, settings.epochs)
         state.step += 1
-        terms = {"loss": loss.detach(), **terms}
-        sums.add(terms, len(batch.names))
+        sums.add(before.values, len(batch.names))
+        ends, due = state.step % state.steps_per_epoch == 0, state.step % settings.save_every_steps == 0
+        if ends or due or interrupted:
+            _checked(training, before, interruption)  # only what is good is saved
         if state.step % settings.log_every_steps == 0:
-            journal.point(state.step, lr, terms)
-        if state.step % state.steps_per_epoch == 0:
+            journal.point(state.step, lr, before.values)
+        if ends:
             _end_epoch(training, state, sums, lr)
-        elif interrupted or state.step % settings.save_every_steps == 0:
+        elif interrupted or due:
             _save_last(training, state, sums)
         if interrupted or _ended(state, settings):
             return
+
+
+def _checked(training: _Training, step: Watched | None, interruption: Interruption) -> bool:
+    """Return whether any process is to stop.
+
+    Raises:
+        TrainingError: if the loss of the step, or a term of it, is no finite number in any process.
+    """
+    bad = step is not None and not step.finite.item()
+    bad_anywhere, interrupted = agree(training.fabric, bad, interruption.asked)
+    if bad_anywhere and step is not None:
+        raise not_finite(training.fabric, step, training.run.checkpoint("last"))
+    return interrupted
 
 
 def _follow(training: _Training, step: int) -> None:
@@ -300,21 +315,6 @@ def _set_lr(training: _Training, step: int) -> float:
     )
     set_lr(training.optimizer, lr)
     return lr
-
-
-def _not_finite(
-    training: _Training, state: TrainState, batch: LabelledBatch, terms: dict[str, Tensor]
-) -> TrainingError:
-    """Return the error that names the patches of every process whose loss is not finite."""
-    bad = [name for name, value in terms.items() if not value.isfinite()]
-    shares = gather(training.fabric, (bad, list(batch.names) if bad else []))
-    bad_terms = list(dict.fromkeys(name for share in shares for name in share[0]))
-    names = [name for share in shares for name in share[1]]
-    return TrainingError(
-        f"{' and '.join(bad_terms)} not finite at step {state.step} (epoch {state.epochs_done + 1}) with the patches "
-        f"{', '.join(names)}; look at these, or train again with a lower learning rate or in fp32 (the last good "
-        f"checkpoint is {training.run.checkpoint('last')})"
-    )
 
 
 def _end_epoch(training: _Training, state: TrainState, sums: TermSums, lr: float) -> None:
