@@ -36,6 +36,9 @@ class BackboneSettings:
     """How many of the finest levels keep their loaded weights (mobilenet-v2)."""
     frozen: bool = False
     """The whole backbone keeps its weights and stays in evaluation mode."""
+    recompute: bool = False
+    """Keep less for gradients and compute it a second time: a fraction of the memory for a third more time (mit-*,
+    timm:*, vit:*)."""
 
     def __post_init__(self) -> None:
         """Refuse half a normalisation."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import cast
 
 from histoproto.backbones.frozen_pyramid import FrozenPyramid
+from histoproto.backbones.recompute import recompute_blocks
 from histoproto.backbones.registry import build_backbone
 from histoproto.contracts import FeaturePyramid, LoadedWeights, Method, Parts
 from histoproto.errors import ConfigError
@@ -47,6 +48,8 @@ def pyramid(chosen: BackboneSettings) -> tuple[FeaturePyramid, LoadedWeights]:
     backbone, weights = build_backbone(chosen.name, chosen.weights, given, **options)
     normalise = cast(Normalise, backbone.get_submodule("normalise"))
     normalise.order, normalise.zoom = chosen.order, chosen.zoom
+    if chosen.recompute:
+        recompute_blocks(backbone, chosen.name)
     if chosen.frozen:
         backbone = FrozenPyramid(backbone, pretrained=bool(weights.tensors))
     return backbone, weights
@@ -66,6 +69,8 @@ def assemble_segmenter(settings: SegmentSettings, taxonomy: Taxonomy, relabel_fr
     """
     chosen, outputs = settings.backbone, 2 * len(taxonomy)
     if chosen.name.startswith(LIBRARY):
+        if chosen.recompute:
+            raise ConfigError(f"backbone.recompute does not work with {chosen.name}; leave it out and lower the batch")
         network = build_network(settings.model.arch, chosen.name.removeprefix(LIBRARY), outputs)
         normalise = Normalise(chosen.mean or IMAGENET_MEAN, chosen.std or IMAGENET_STD, chosen.order, chosen.zoom)
         return PseudoMaskSegmenter(network, normalise, len(taxonomy), COARSEST_PX, settings.model, relabel_from)
