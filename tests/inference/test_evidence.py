@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from histoproto.backbones.small_conv import small_conv
+from histoproto.errors import ConfigError
 from histoproto.inference.decision import decide, predicted_classes
 from histoproto.inference.evidence import evidence_of
 from histoproto.inference.gate import Gate, fit_gate
@@ -66,6 +67,22 @@ def test_overlapping_windows_are_averaged(method):
     left, right = (evidence_of(method, rgb[:, at : at + 64], 64, settings).maps for at in (0, 32))
     torch.testing.assert_close(maps[..., :32], left[..., :32])
     torch.testing.assert_close(maps[..., 32:64], (left[..., 32:] + right[..., :32]) / 2)
+
+
+def test_windows_that_overlap_by_three_quarters_are_four_to_a_pixel_along_each_side(method):
+    rgb = image(64, 160)
+    settings = InferenceSettings(views="none", context="patch", window_overlap=0.75)
+    maps = evidence_of(method, rgb, 64, settings).maps
+    starts = (0, 16, 32, 48, 64, 80, 96)
+    windows = {at: evidence_of(method, rgb[:, at : at + 64], 64, settings).maps for at in starts}
+    expected = sum(windows[at][..., 64 - at : 80 - at] for at in (16, 32, 48, 64)) / 4  # columns 64 to 80
+    torch.testing.assert_close(maps[..., 64:80], expected)
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 1.0])
+def test_windows_neither_stand_still_nor_leave_gaps(overlap):
+    with pytest.raises(ConfigError, match="at least 0 and below 1"):
+        InferenceSettings(window_overlap=overlap)
 
 
 def test_averaging_over_the_square_s_symmetries_makes_the_map_symmetric(method):

@@ -108,7 +108,8 @@ def tiling_of(window_px: int, settings: InferenceSettings) -> Tiling:
     """
     if settings.context == "patch":
         at_once = max(1, settings.tile_px**2 // (2 * window_px) ** 2)  # a quarter of the pixels of one large tile
-        return Tiling(window_px, window_px // 2, 1, at_once, fade=False)
+        overlap_px = min(int(window_px * settings.window_overlap), window_px - 1)
+        return Tiling(window_px, overlap_px, 1, at_once, fade=False)
     return Tiling(settings.tile_px, settings.overlap_px, COARSEST_STRIDE_PX, settings.batch, fade=True)
 
 
