@@ -39,7 +39,7 @@ def test_the_outline_lies_within_a_cell_of_the_tissues_border_and_a_picture_show
     assert command("slides", "tissue", slide, "--out", tmp_path / "out") == 0
     (region,) = read_regions(tmp_path / "out", slide)
     truth = shapely.box(104, 200, 504, 600)
-    assert region.name == "Tissue"
+    assert (region.name, region.metadata) == ("Tissue", {"slide": "one.tif"})
     assert region.geometry.covers(truth)
     assert truth.buffer(1.5 * TISSUE_MPP, join_style="mitre").covers(region.geometry)
     picture = np.asarray(Image.open(tmp_path / "out" / "one.png").convert("RGB")).astype(int)

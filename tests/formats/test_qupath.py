@@ -64,6 +64,7 @@ QUPATH_SCHEMA = {
                                 },
                             },
                             "measurements": {"type": "object", "additionalProperties": {"type": "number"}},
+                            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
                         },
                     },
                 },
@@ -77,7 +78,7 @@ OBJECTS = [
     QuPathObject(
         MultiPolygon([box(20, 0, 30.25, 5), box(40, 0, 50, 5)]), "Tumor: Positive", (1, 2, 3), label="Biopsy Ä"
     ),
-    QuPathObject(box(60, 0, 70, 70), kind="detection"),
+    QuPathObject(box(60, 0, 70, 70), kind="detection", metadata={"slide": "Schnitt Ä.svs"}),
 ]
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]]}
 
@@ -103,8 +104,8 @@ def refusal(tmp_path, content):
 def test_what_is_written_is_read_again(tmp_path, name):
     write_qupath(tmp_path / name, OBJECTS)
     again = read_qupath(tmp_path / name)
-    assert [(o.name, o.colour, o.measurements, o.kind, o.label) for o in again] == [
-        (o.name, o.colour, o.measurements, o.kind, o.label) for o in OBJECTS
+    assert [(o.name, o.colour, o.measurements, o.kind, o.label, o.metadata) for o in again] == [
+        (o.name, o.colour, o.measurements, o.kind, o.label, o.metadata) for o in OBJECTS
     ]
     assert all(new.geometry.equals(old.geometry) for new, old in zip(again, OBJECTS, strict=True))
     assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -106,7 +106,8 @@ def _outline(file: Path, out: Path, assume_mpp: float | None) -> dict[str, Any]:
     corner = np.array(shown_corner(reader))
     moved = [shapely.transform(piece, lambda points: points - corner) for piece in polygons]
     target = out / f"{file.stem}.geojson"
-    write_qupath(target, [QuPathObject(piece, name=TISSUE, colour=OUTLINE) for piece in moved])
+    of_slide = {"slide": file.name}
+    write_qupath(target, [QuPathObject(piece, name=TISSUE, colour=OUTLINE, metadata=of_slide) for piece in moved])
     area_px = sum(piece.area for piece in polygons)
     return {
         "outlines": str(target),

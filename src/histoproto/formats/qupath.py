@@ -1,8 +1,8 @@
 """QuPath's objects as GeoJSON (``File > Export objects as GeoJSON``), written and read.
 
 QuPath's conventions on top of RFC 7946: coordinates are pixels of the slide's finest page with y downwards; a feature's
-``id`` is a UUID; ``properties`` hold ``objectType``, ``classification`` (``name`` and ``color``), ``measurements`` and,
-if the user typed one, the object's own ``name``. QuPath 0.4 and later open gzipped files as they are.
+``id`` is a UUID; ``properties`` hold ``objectType``, ``classification`` (``name`` and ``color``), ``measurements``,
+``metadata`` and, if the user typed one, the object's own ``name``. QuPath 0.4 and later open gzipped files as they are.
 """
 
 import gzip
@@ -56,6 +56,8 @@ class QuPathObject:
     """QuPath's object type: annotation, detection, cell, tile or tmaCore."""
     label: str | None = None
     """The object's own name, as somebody typed it in QuPath."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Texts by their names; QuPath keeps them when an object is edited and exported."""
 
 
 def write_qupath(path: Path, objects: Iterable[QuPathObject]) -> None:
@@ -112,6 +114,8 @@ def _feature(entry: QuPathObject, seen: set[UUID]) -> str:
         properties["classification"] = classification
     if entry.measurements:
         properties["measurements"] = dict(entry.measurements)
+    if entry.metadata:
+        properties["metadata"] = dict(entry.metadata)
     content = f'"geometry":{_json(_geometry_json(entry.geometry))},"properties":{_json(properties)}'
     identity = uuid5(_NAMESPACE, content)
     while identity in seen:
@@ -203,6 +207,7 @@ def _object(where: str, feature: dict[str, Any], geometry: dict[str, Any]) -> Qu
             measurements=_measurements(properties.get("measurements") or {}),
             kind=str(kind or "annotation"),
             label=None if label is None else str(label),
+            metadata={str(key): str(value) for key, value in (properties.get("metadata") or {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
