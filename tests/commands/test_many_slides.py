@@ -132,19 +132,41 @@ def test_inputs_of_one_name_and_of_any_script_keep_their_own_folders(command, tr
     assert len(states(out)) == 2
 
 
-def test_results_made_anew_with_other_options_are_counted_and_those_of_another_file_are_left_alone(
-    command, trained, tmp_path, out, capsys
-):
+def test_results_of_another_file_are_left_alone(command, trained, tmp_path, out, capsys):
     first, second = (picture(tmp_path / place / "x.png", seed) for seed, place in enumerate("ab"))
     assert command("predict", trained, first, "--out", out) == 0
     made = results(out)
-    assert "made anew" not in capsys.readouterr().out
     assert command("predict", trained, second, "--out", out) == 2
     assert f"holds the result of {first}" in capsys.readouterr().err
     assert results(out) == made
-    assert command("predict", trained, first, "--out", out, "--checkpoint", "last", "--precision", "bf16") == 0
-    said = capsys.readouterr().out
-    assert "Note: 1 result of another model, other options or an older file made anew." in said
+
+
+def test_results_that_will_be_made_anew_are_counted_with_the_reason_before_anything_begins(
+    command, trained, tmp_path, out, capsys
+):
+    folder = tmp_path / "inputs"
+    for number, name in enumerate("abc"):
+        picture(folder / f"{name}.png", number)
+
+    def said(*options):
+        assert command("predict", trained, folder, "--out", out, *options) == 0
+        return capsys.readouterr().err.splitlines()
+
+    assert not [line for line in said() if "anew" in line]
+    assert not [line for line in said("--jobs", 1) if "anew" in line]
+    picture(folder / "b.png", 7)
+    first, *rest = said("--jobs", 1)
+    assert first == "Note: 1 result of an older file: predicted anew."
+    assert [line.split(" in ")[0] for line in rest] == [
+        "1/3 a: was done before",
+        "2/3 b: done",
+        "3/3 c: was done before",
+    ]
+    picture(folder / "c.png", 8)
+    assert said("--precision", "bf16", "--shard", "1/1")[0] == (
+        "Note: 3 results of other options and an older file: predicted anew."
+    )
+    assert not [line for line in said("--precision", "bf16") if "anew" in line]
 
 
 def test_damaged_files_are_listed_and_the_good_ones_are_done(command, trained, slide, tmp_path, out, capsys):

@@ -52,10 +52,10 @@ def test_a_slide_that_says_its_resolution_is_not_made_anew_for_another_assumed_o
     assert command(*options, "0.5") == 0
     capsys.readouterr()
     assert command(*options, "0.25") == 0
-    said = capsys.readouterr()
-    assert "slide: was done before" in said.err
-    assert "one: done in" in said.err
-    assert "Note: 1 result of another model" in said.out
+    said = capsys.readouterr().err
+    assert "Note: 1 result of other options: predicted anew." in said
+    assert "slide: was done before" in said
+    assert "one: done in" in said
 
 
 @pytest.mark.parametrize("mpp", ["250", "-1"])

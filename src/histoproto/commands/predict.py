@@ -67,7 +67,8 @@ def predict(
         RunError: if the run is none or has not finished.
     """
     from histoproto.commands.predict_record import record_command
-    from histoproto.commands.predict_table import conclude
+    from histoproto.commands.predict_stamp import outdated
+    from histoproto.commands.predict_table import conclude, say_outdated
     from histoproto.runs import RunFolder
 
     who = Engine(engine, jobs, address)
@@ -81,6 +82,7 @@ def predict(
     options = PredictOptions(run.absolute(), checkpoint, assume_mpp, precision, region and region.absolute(), mpp_of)
     mine = shard_of(tasks, shard)
     record_command(out, options, who, tasks)
+    say_outdated(*outdated(options, mine))
     outcomes = predict_all(options, mine, who)
     if len(tasks) == 1:
         _raise_failure(*outcomes.values())

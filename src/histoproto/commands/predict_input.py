@@ -5,14 +5,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from histoproto.commands.predict_stamp import input_stamp, model_stamp
 from histoproto.commands.slide_state import is_finished
 from histoproto.errors import DataError
 
 if TYPE_CHECKING:
     from histoproto.contracts import SlideReader
     from histoproto.formats.qupath import QuPathObject
+    from histoproto.inference.settings import InferenceSettings
+    from histoproto.presets.segment import SegmentSettings
+    from histoproto.presets.settings import RunSettings
     from histoproto.slides.pages import PagedReader
-    from histoproto.wiring.runs import Run
 
 AREAS = "areas.json"
 
@@ -35,6 +38,11 @@ class PredictOptions:
         """Return what a slide's microns per pixel are taken for if it does not say."""
         return self.mpp_of.get(str(file.absolute()), self.assume_mpp)
 
+    def inference_of(self, settings: "RunSettings | SegmentSettings") -> "InferenceSettings":
+        """Return how a run with these settings predicts."""
+        inference = settings.inference
+        return inference if self.precision is None else replace(inference, precision=self.precision)
+
 
 class Predictor:
     """A trained model, ready for any number of inputs.
@@ -51,9 +59,11 @@ class Predictor:
         from histoproto.wiring.runs import load_run
 
         self.options = options
-        self.trained = _with_precision(load_run(options.run, options.checkpoint), options.precision)
+        loaded = load_run(options.run, options.checkpoint)
+        settings = replace(loaded.settings, inference=options.inference_of(loaded.settings))
+        self.trained = loaded._replace(settings=settings)
         self.gate = Gate.from_record(self.trained.folder.read_record(), str(options.run))
-        self._model = self._model_stamp()
+        self._model = model_stamp(options)
 
     def __call__(self, file: Path, folder: Path) -> dict[str, Any]:
         """Predict an input, whatever its folder holds, and return its areas.
@@ -96,39 +106,7 @@ class Predictor:
 
     def stamp(self, file: Path) -> dict[str, Any]:
         """Return everything that a result depends on; a result with another stamp is made anew."""
-        state = file.stat()
-        return {
-            "file": str(file.absolute()),
-            "bytes": state.st_size,
-            "modified_ns": state.st_mtime_ns,
-            "assume_mpp": self._used_mpp(file),
-            "region": _region_stamp(self.options.region, file),
-            **self._model,
-        }
-
-    def _used_mpp(self, file: Path) -> float | None:
-        """Return the given microns per pixel if the image does not say its own."""
-        from histoproto.slides.reader import FLAT_SUFFIXES, open_image
-
-        given = self.options.assumed_mpp(file)
-        if given is None or file.suffix.lower() in FLAT_SUFFIXES:  # these never say, and opening decodes them
-            return given
-        source = open_image(file)
-        source.close()
-        return given if source.mpp is None else None
-
-    def _model_stamp(self) -> dict[str, Any]:
-        import hashlib
-        from dataclasses import asdict
-
-        checkpoint = self.trained.folder.checkpoint(self.options.checkpoint)
-        with (checkpoint / "model.safetensors").open("rb") as handle:
-            weights = hashlib.file_digest(handle, "sha256").hexdigest()
-        return {
-            "checkpoint_sha256": weights,
-            "gate": self.gate.to_dict(),
-            "inference": asdict(self.trained.settings.inference),
-        }
+        return {**input_stamp(self.options, file), **self._model}
 
     def _regions(self, file: Path) -> "list[QuPathObject] | None":
         from histoproto.commands.regions_of_interest import read_regions
@@ -141,31 +119,12 @@ class Predictor:
         return read_regions(self.options.region, file)
 
 
-def _with_precision(trained: "Run", precision: Literal["bf16", "fp32"] | None) -> "Run":
-    if precision is None:
-        return trained
-    inference = replace(trained.settings.inference, precision=precision)
-    return trained._replace(settings=replace(trained.settings, inference=inference))
-
-
 def finished(folder: Path, stamp: dict[str, Any]) -> dict[str, Any] | None:
     """Return the areas of an input whose results are all there and were made in the same way."""
     if not is_finished(folder, stamp):
         return None
     content: dict[str, Any] = json_text.loads((folder / AREAS).read_text(encoding="utf-8"))
     return content
-
-
-def _region_stamp(region: Path | None, file: Path) -> str | None:
-    """Return the hash of what was drawn on a slide."""
-    import hashlib
-
-    from histoproto.commands.regions_of_interest import region_files
-
-    if region is None:
-        return None
-    files = region_files(region, file) if region.is_dir() else [region]
-    return hashlib.sha256(b"".join(entry.read_bytes() for entry in files if entry.is_file())).hexdigest()
 
 
 def _at_training_mpp(reader: "PagedReader", training_mpp: float | None) -> "SlideReader":

@@ -1,4 +1,4 @@
-"""What ``histoproto predict`` says at its end: shares of tissue, notes, failures, and the next command."""
+"""What ``histoproto predict`` says before it begins and at its end: shares of tissue, notes, failures, what is next."""
 
 import json as json_text
 import sys
@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PARTLY_DONE, INTERRUPTED = 3, 130
+
+
+def say_outdated(count: int, reasons: Sequence[str]) -> None:
+    """Say on standard error, before anything begins, that results will be replaced; nothing if there are none.
+
+    Args:
+        count: results that will be.
+        reasons: what they are of.
+    """
+    if count:
+        results = "1 result" if count == 1 else f"{count} results"
+        sys.stderr.write(f"Note: {results} of {' and '.join(reasons)}: predicted anew.\n")
 
 
 def conclude(outcomes: Mapping[str, Outcome], tasks: Sequence[Task], out: Path, run: Path, *, json: bool) -> int:
@@ -35,7 +47,6 @@ def conclude(outcomes: Mapping[str, Outcome], tasks: Sequence[Task], out: Path, 
         sys.stdout.write(json_text.dumps({"done": done, "failed": failed}, indent=2) + "\n")
     else:
         _show(done, failed, out, len(tasks))
-        _say_anew(sum(outcome.anew for outcome in outcomes.values()))
     if len(outcomes) < len(tasks):
         sys.stderr.write(f"Interrupted; {len(done)} of {len(tasks)} inputs are done; the same command goes on\n")
         return INTERRUPTED
@@ -79,15 +90,6 @@ def _show(done: Mapping[str, dict[str, Any]], failed: Mapping[str, str], out: Pa
         for file, reason in failed.items():
             table.add_row(Text(file, overflow="fold"), Text(reason.removeprefix(file).lstrip(": "), overflow="fold"))
         print_table(table)
-
-
-def _say_anew(count: int) -> None:
-    from rich.console import Console
-
-    if count:
-        results = "1 result" if count == 1 else f"{count} results"
-        line = f"Note: {results} of another model, other options or an older file made anew."
-        Console().print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _by_note(done: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:

@@ -10,7 +10,6 @@ from histoproto.commands.slide_state import (
     done,
     failed,
     forget_state,
-    read_state,
     slide_lock,
     write_state,
 )
@@ -37,8 +36,6 @@ class Outcome(NamedTuple):
     """What ``Predictor`` returned."""
     error: str | None = None
     seconds: float = 0.0
-    anew: bool = False
-    """Whether it replaced results that were made in another way."""
 
 
 def predict_task(predictor: "Predictor", task: Task) -> Outcome:
@@ -63,7 +60,6 @@ def _predict(predictor: "Predictor", task: Task, watch: Stopwatch) -> Outcome:
         kept = finished(task.folder, stamp)
         if kept is not None:
             return Outcome("kept", kept, seconds=watch.seconds)
-        before = read_state(task.folder)
         forget_state(task.folder)
         content = predictor(task.file, task.folder)
         write_state(task.folder, done(task.folder, task.file, stamp, watch))
@@ -71,8 +67,7 @@ def _predict(predictor: "Predictor", task: Task, watch: Stopwatch) -> Outcome:
         return _failure(task, str(error), watch)
     except OSError as error:
         return _failure(task, _refused(task, error), watch)
-    anew = before is not None and before.state == "done" and before.stamp != stamp
-    return Outcome("done", content, seconds=watch.seconds, anew=anew)
+    return Outcome("done", content, seconds=watch.seconds)
 
 
 def _refused(task: Task, error: OSError) -> str:
