@@ -42,6 +42,7 @@ def predict_picture(trained: "Run", gate: "Gate", reader: "SlideReader", folder:
     areas = class_areas(mask, taxonomy, reader.mpp)
     write_mask(folder / "mask.png", mask, taxonomy)
     write_confidence(folder / "confidence.png", decision.confidence.numpy())
-    write_overlay(folder / "overlay.png", rgb, mask, taxonomy)
+    width_um = None if reader.mpp is None else reader.width_px * reader.mpp
+    write_overlay(folder / "overlay.png", rgb, mask, taxonomy, areas, width_um)
     write_areas(folder / "areas.csv", [("picture", areas)])
     return {"areas": areas}

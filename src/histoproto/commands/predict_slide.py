@@ -69,7 +69,7 @@ def predict_slide(
             raise DataError(f"{source.path}: none of its tissue can be read; copy the slide again from its source")
         _write_maps(folder, maps, taxonomy, reader)
         _write_outlines(folder, maps, taxonomy, source, reader, scale)
-        _write_overview(folder, maps, taxonomy, source)
+        _write_overview(folder, maps, taxonomy, source, areas)
     return {"areas": areas, "unreadable": unreadable, "tiles": prediction.tiles}
 
 
@@ -133,13 +133,16 @@ def _write_outlines(
     write_qupath(folder / "regions.geojson.gz", (as_qupath(region, taxonomy) for region in regions))
 
 
-def _write_overview(folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: "PagedReader") -> None:
+def _write_overview(
+    folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: "PagedReader", areas: dict[str, Any]
+) -> None:
     from histoproto.formats.overlay import write_overlay
     from histoproto.slides.resample import thumbnail
 
     step = max(1, -(-max(maps.labels.shape) // OVERVIEW_PX))
     photograph = thumbnail(source, OVERVIEW_PX, lambda _part: None)  # where it is damaged the labels say so
-    write_overlay(folder / "overlay.png", photograph, maps.labels[::step, ::step], taxonomy)
+    width_um = None if source.mpp is None else source.width_px * source.mpp
+    write_overlay(folder / "overlay.png", photograph, maps.labels[::step, ::step], taxonomy, areas, width_um)
 
 
 def _on_finest_page(parts: "list[Region]", scale: float) -> list[dict[str, int]]:
