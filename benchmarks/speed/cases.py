@@ -169,8 +169,8 @@ def ceilings(device: torch.device) -> dict[str, Any]:
 
 def _stored(folder: Path, patches: int) -> list[Path]:
     """Return drawn patches, stored as PNG and enlarged to 224 px."""
-    files = sorted(write_patches(folder / "drawn", train=patches, val=1, test=1, size_px=112, seed=0).rglob("*.png"))
-    files = [file for file in files if "train" in str(file)][:patches]
+    write_patches(folder, train=patches, val=1, test=1, size_px=112)
+    files = sorted((folder / "training").rglob("*.png"))[:patches]
     for file in files:
         Image.fromarray(read_rgb(file)).resize((224, 224)).save(file)
     return files

@@ -80,6 +80,11 @@ class RunFolder:
         """Write the settings."""
         write_text(self.config_file, yaml.safe_dump(config, sort_keys=False))
 
+    def resume_command(self) -> str:
+        """Return what a user types to go on with a killed training."""
+        verb = "segment" if self.read_config().get("method") == "segmenter" else "train"
+        return f"histoproto {verb} --resume {self.path}"
+
     def read_record(self) -> dict[str, Any]:
         """Return the provenance, empty before training has begun."""
         if not self.record_file.is_file():

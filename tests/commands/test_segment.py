@@ -125,7 +125,12 @@ def test_any_encoder_of_the_library_and_other_losses_train(command, trained, tmp
         (("{trained}", "--run", "{new}", "--arch", "pan", "--encoder", "smp:resnet18"), "does not take patches of 64"),
         (("{trained}", "--run", "{new}", "--keep", "0"), "keep is 0.0"),
         (("{trained}", "--run", "{new}", "--refine", "sam"), "name a folder or hf:org/name"),
-        (("{segmented}", "--run", "{new}", "--refine", "affinity"), "this model has none; take another refiner"),
+        (
+            ("{segmented}", "--run", "{new}", "--weights", "trained"),
+            "every round starts from the weights that the first",
+        ),
+        (("{trained}", "--run", "{new}", "--encoder", "mit-b0", "--weights", "trained"), "goes with --encoder run"),
+        (("{trained}", "--run", "{new}", "--arch", "dpt"), "dpt takes timm's encoders alone"),
         (("{trained}", "--run", "{new}", "--mosaics", "1.5"), "mosaics share 1.5"),
         (("{trained}", "--run", "{new}", "--relabel", "2"), "relabel is 2.0"),
         (("{trained}", "--run", "{new}", "--rounds", "0"), "rounds is 0"),

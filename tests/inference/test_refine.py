@@ -64,7 +64,7 @@ def test_an_image_too_large_is_refused(name, model):
 
 
 def test_a_model_without_a_backbone_has_no_affinity():
-    with pytest.raises(ConfigError, match=r"backbone, and this model has none; take another refiner"):
+    with pytest.raises(ConfigError, match=r"of histoproto.s own, and this model has none"):
         check_refiner(NOBODY, InferenceSettings(refine="affinity"))
 
 

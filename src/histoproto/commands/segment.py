@@ -163,6 +163,11 @@ def _settled(trained: "Run", file: Path | None, flags: dict[tuple[str, ...], Any
         settings = merge_segment_settings(settings, changes, file)
     settings = merge_segment_settings(settings, given_changes(flags), Path("command line"))
     if settings.backbone.name != RUN:
+        if settings.backbone.weights == TRAINED:
+            raise ConfigError(
+                f"--weights {TRAINED} is what the source has learned and goes with --encoder run; for "
+                f"{settings.backbone.name} give a file, a folder, hf:org/name@revision, or none"
+            )
         return settings
     zoom, weights = settings.backbone.zoom, settings.backbone.weights
     if weights not in (None, TRAINED):
@@ -174,6 +179,11 @@ def _settled(trained: "Run", file: Path | None, flags: dict[tuple[str, ...], Any
         raise ConfigError(
             "encoder run is the source's backbone as it is set there, of which only zoom can be changed; name another "
             "--encoder, or leave the other settings of backbone out"
+        )
+    if weights is not None and isinstance(own, SegmentSettings):
+        raise ConfigError(
+            f"{trained.folder.path} is a segmenter, and every round starts from the weights that the first one started "
+            f"from; leave --weights {TRAINED} out"
         )
     backbone = own_backbone(trained, trained=weights is not None)
     return replace(settings, backbone=backbone if zoom == 1 else replace(backbone, zoom=zoom))

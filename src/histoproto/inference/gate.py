@@ -62,7 +62,8 @@ class Gate:
             RunError: if training has not finished, so that there is none yet.
         """
         if "gate" not in record:
-            raise RunError(f"{where} has not finished training; go on with: histoproto train --resume {where}")
+            verb = "segment" if "pseudo_masks" in record else "train"
+            raise RunError(f"{where} has not finished training; go on with: histoproto {verb} --resume {where}")
         return cls(tuple(record["gate"]["thresholds"]), int(record["gate"]["window_px"]))
 
 

@@ -81,12 +81,13 @@ def refiner_weights(settings: InferenceSettings) -> LoadedWeights | None:
 
 
 def _backbone(model: nn.Module) -> FeaturePyramid:
-    backbone = getattr(model, "backbone", None)
-    if not isinstance(backbone, FeaturePyramid):
-        raise ConfigError(
-            "refine affinity compares features of a model's backbone, and this model has none; take another refiner"
-        )
-    return backbone
+    for module in model.modules():
+        if isinstance(module, FeaturePyramid):  # the only one, inside the encoder of a segmenter
+            return module
+    raise ConfigError(
+        "refine affinity compares features of a backbone of histoproto's own, and this model has none (encoders named "
+        "smp: are the library's); take another refiner"
+    )
 
 
 def _walk(model: nn.Module, image: Float[Tensor, "3 height width"], settings: RandomWalkSettings) -> Refiner:

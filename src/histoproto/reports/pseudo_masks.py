@@ -39,6 +39,8 @@ def teaching_words(contents: RunContents) -> list[str]:
     config, record = contents.config, contents.record
     source = record.get("pseudo_masks", {})
     refine = source.get("inference", {}).get("refine", "none")
+    if not source:
+        return ["Nothing yet: its pseudo masks are still to be made, or its rounds before the last still train."]
     told = f"{len(contents.pseudo_masks):,} pseudo masks, made by {source.get('run', config.get('source'))}"
     told += f" and refined by {REFINERS[refine]}." if refine in REFINERS else ", not refined."
     sentences = [told]
@@ -59,7 +61,9 @@ def teaching_words(contents: RunContents) -> list[str]:
             f"The moving average of the network changed pixels of which it was at least {relabel:.0%} sure."
         )
     if config.get("rounds", 1) > 1:
-        sentences.append(f"This is the last of {config['rounds']} rounds; the one before lies in previous/.")
+        first = REFINERS.get(config.get("refine", "none"))
+        how = f", whose pseudo masks were refined by {first}" if first and config["rounds"] == 2 else ""
+        sentences.append(f"This is the last of {config['rounds']} rounds; the one before lies in previous/{how}.")
     return sentences
 
 

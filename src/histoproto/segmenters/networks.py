@@ -64,7 +64,8 @@ def build_network(arch: str, encoder: str | FeaturePyramid, outputs: int) -> nn.
             return _on(arch, name, outputs, depth=len(adapted.strides))
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         named = encoder if isinstance(encoder, str) else "this backbone"
-        raise ConfigError(f"{arch} cannot be built on {named}: {' '.join(str(error).split())[:300]}") from None
+        hint = "; dpt takes timm's encoders alone: --encoder smp:tu-.." if arch == "dpt" else ""
+        raise ConfigError(f"{arch} cannot be built on {named}: {' '.join(str(error).split())[:300]}{hint}") from None
 
 
 def _check_encoder(name: str) -> None:

@@ -82,9 +82,7 @@ def load_run(path: Path, checkpoint: str = "best") -> Run:
     taxonomy = Taxonomy.from_dict(config["taxonomy"])
     file = folder.checkpoint(checkpoint) / "model.safetensors"
     if not file.is_file():
-        raise RunError(
-            f"{path} has no {checkpoint} checkpoint; finish its training with: histoproto train --resume {path}"
-        )
+        raise RunError(f"{path} has no {checkpoint} checkpoint; finish its training with: {folder.resume_command()}")
     tensors = {name: tensor for name, tensor in load_file(file).items() if not name.startswith(TRAINING_ONLY)}
     model = rebuild(replace(settings, backbone=_as_in_checkpoint(settings.backbone)), taxonomy, tensors, file)
     return Run(folder, settings, taxonomy, Path(config["study"]), model)
