@@ -31,6 +31,7 @@ from histoproto.commands.sweep import sweep
 from histoproto.commands.train import train
 from histoproto.commands.zeroshot import zeroshot
 from histoproto.errors import HistoprotoError
+from histoproto.heap import keep_freed_memory
 
 app = cyclopts.App(
     name="histoproto",
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the command line without the program's name; None reads it from the process.
     """
+    keep_freed_memory()
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except HistoprotoError as error:

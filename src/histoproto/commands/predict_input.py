@@ -98,7 +98,7 @@ class Predictor:
             "width_px": reader.width_px,
             "height_px": reader.height_px,
             "mpp": reader.mpp,
-            "notes": [*_mpp_notes(own_mpp, given_mpp), *_notes(source, found)],
+            "notes": [*_mpp_notes(own_mpp, given_mpp), *_scale_notes(source.mpp, reader.mpp), *_notes(source, found)],
             **found,
         }
         write_json(folder / AREAS, content)
@@ -155,6 +155,15 @@ def _mpp_notes(own: float | None, given: float | None) -> list[str]:
     return []
 
 
+def _scale_notes(own: float | None, read: float | None) -> list[str]:
+    """Return that an image was enlarged, if it is coarser than the training patches."""
+    from histoproto.slides.resample import SAME_MPP
+
+    if own is None or read is None or own / read - 1 <= SAME_MPP:
+        return []
+    return [f"has {own:.4g} microns per pixel and was enlarged to {read:.4g}, as in training: details are missing"]
+
+
 def _notes(source: "PagedReader", found: dict[str, Any]) -> list[str]:
     """Return what was changed or missing when the image was read."""
     from histoproto.slides.flat import FlatReader
@@ -164,4 +173,6 @@ def _notes(source: "PagedReader", found: dict[str, Any]) -> list[str]:
         notes.append(f"converted from {source.converted_from} to RGB")
     if found.get("unreadable"):
         notes.append(f"{len(found['unreadable'])} parts cannot be read and are left undecided; {AREAS} lists them")
+    if found.get("tiles") == 0:
+        notes.append("shows no tissue; if it does, draw outlines: histoproto slides tissue, then --region")
     return notes

@@ -17,6 +17,7 @@ from histoproto.commands.predict_progress import SlidesProgress
 from histoproto.commands.predict_task import Outcome, Task, predict_task
 from histoproto.commands.predict_worklist import LOOK_AGAIN_S, Worklist
 from histoproto.errors import ConfigError, HistoprotoError, RunError
+from histoproto.heap import keep_freed_memory
 
 STORE_BYTES = 100 * 2**20
 """Of a cluster of our own: only names and areas pass through it."""
@@ -42,6 +43,7 @@ class SlideActor:
         """Load the run; return why that is impossible, or None."""
         import torch
 
+        keep_freed_memory()
         torch.set_num_threads(self.threads)
         try:
             self.predictor = self.predictor or Predictor(self.options)

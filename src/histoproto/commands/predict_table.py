@@ -101,5 +101,5 @@ def _by_note(done: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _cell(area: dict[str, Any]) -> str:
-    share = "" if area["share"] is None else f"{area['share']:.1%}"
+    share = "-" if area["share"] is None else f"{area['share']:.1%}"
     return share if area["area_mm2"] is None else f"{share} ({area['area_mm2']:.3g})".strip()

@@ -8,6 +8,7 @@ from histoproto.commands.child_process import follow_command
 from histoproto.commands.predict_input import PredictOptions
 from histoproto.commands.predict_task import Outcome, Task, predict_task
 from histoproto.errors import HistoprotoError
+from histoproto.heap import keep_freed_memory
 
 INTERRUPTED = 130
 GRACE_S = 5.0
@@ -49,6 +50,7 @@ def work(pipe: Connection, options: PredictOptions, threads: int) -> None:
         threads: of torch.
     """
     follow_command(kill_after_s=GRACE_S)
+    keep_freed_memory()
     try:
         _serve(pipe, options, threads)
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from histoproto.commands.child_process import follow_command
 from histoproto.errors import HistoprotoError
+from histoproto.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     from histoproto.sweeps.steps import Job, Step
@@ -27,6 +28,7 @@ def work(job: "Job", threads: int) -> None:
         job: its steps.
         threads: of torch.
     """
+    keep_freed_memory()
     follow_command()  # training saves what it has, however long that takes
     try:
         with _logged(job.log):
