@@ -22,6 +22,7 @@ from histoproto.contracts import TissueModel
 from histoproto.data.phantom import write_patches
 from histoproto.encoders.cards import CARDS
 from histoproto.encoders.medclip import image_encoder
+from histoproto.heap import keep_freed_memory
 from histoproto.images import read_rgb
 from histoproto.inference.decision import decide
 from histoproto.inference.evidence import evidence_of
@@ -197,6 +198,8 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
 def main() -> None:
     """Measure the case that the argument describes."""
     options = json.loads(sys.argv[1])
+    if options.get("way") != "plain":
+        keep_freed_memory()  # as every command does
     case, device = CASES[options.pop("case")], torch.device(options.pop("device"))
     sys.stdout.write(json.dumps(case(device, **options)) + "\n")
 
