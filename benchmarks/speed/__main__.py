@@ -25,7 +25,7 @@ SIDE_BY_SIDE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     f"step {method} {preset}": (
         "step",
         {"method": method, "preset": preset, "warmups": 0, "repeats": 1},
-        {"method": method, "preset": preset, "warmups": 1, "repeats": 3},
+        {"method": method, "preset": preset},
     )
     for method in ("pbip", "lpd")
     for preset in ("corrected", "released")
@@ -35,7 +35,15 @@ SIDE_BY_SIDE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 ALONE: dict[str, tuple[str, dict[str, Any]]] = {
     f"step lpd {preset}, 10 prototypes": (
         "step",
-        {"way": "ours", "method": "lpd", "preset": preset, "prototypes": 10, "warmups": 0, "repeats": 1},
+        {
+            "way": "ours",
+            "method": "lpd",
+            "preset": preset,
+            "prototypes": 10,
+            "warmups": 0,
+            "repeats": 1,
+            "checked": False,
+        },
     )
     for preset in ("corrected", "released")
 } | {"loading": ("loading", {})}

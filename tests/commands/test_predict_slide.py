@@ -128,7 +128,7 @@ def test_a_changed_region_is_predicted_anew(command, trained, slide, tmp_path):
         assert (right - 100) * 100 < pixels <= (right - 100) * 140
 
 
-def test_a_slide_without_tissue_gives_empty_outputs(command, trained, tmp_path):
+def test_a_slide_without_tissue_gives_empty_outputs_and_says_so(command, trained, tmp_path, capsys):
     write_slide(tmp_path / "glass.tif", np.full((300, 400, 3), 242, np.uint8))
     assert command("predict", trained, tmp_path / "glass.tif", "--out", tmp_path / "out") == 0
     folder = tmp_path / "out" / "glass"
@@ -137,6 +137,14 @@ def test_a_slide_without_tissue_gives_empty_outputs(command, trained, tmp_path):
     assert len(geopandas.read_parquet(folder / "regions.parquet")) == 0
     assert pd.read_csv(folder / "areas.csv")["pixels"].sum() == 0
     assert (folder / "overlay.png").is_file()
+    assert "shows no tissue" in capsys.readouterr().out
+
+
+def test_a_slide_coarser_than_the_training_patches_is_enlarged_and_says_so(command, trained, slide, tmp_path, capsys):
+    write_slide(tmp_path / "coarse.tif", tifffile.imread(slide)[:256, :256], mpp=1.0)
+    assert command("predict", trained, tmp_path / "coarse.tif", "--out", tmp_path / "out") == 0
+    assert tifffile.imread(tmp_path / "out" / "coarse" / "labels.ome.tif").shape[0] == 512
+    assert "has 1 microns per pixel and was enlarged to 0.5" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_damaged_tile_is_left_undecided_and_listed(command, trained, slide, tmp_path, capsys):
@@ -153,6 +161,8 @@ def test_a_damaged_tile_is_left_undecided_and_listed(command, trained, slide, tm
     found = tifffile.imread(tmp_path / "out" / "damaged" / "labels.ome.tif")
     assert (found[64:128, 128:192] == 255).all()
     assert (found == 255).mean() < 0.3
+    table = pd.read_csv(tmp_path / "out" / "damaged" / "areas.csv").set_index("class")
+    assert table.loc["undecided", "pixels"] == (found == 255).sum()
     listed = json.loads((tmp_path / "out" / "damaged" / "areas.json").read_text())["unreadable"]
     assert listed
     assert "cannot be read" in capsys.readouterr().out

@@ -81,16 +81,17 @@ def _write_areas(
     regions: "list[QuPathObject] | None",
     scale: float,
 ) -> dict[str, Any]:
-    from histoproto.formats.areas import areas_of_counts, write_areas
+    from histoproto.formats.areas import areas_of_counts, with_undecided, write_areas
     from histoproto.formats.counting import count_values, count_within
 
-    whole = areas_of_counts(count_values(maps.labels), taxonomy, reader.mpp)
-    rows = [("slide", whole)]
+    everything = count_values(maps.labels)
+    whole = areas_of_counts(everything, taxonomy, reader.mpp)
+    rows = [("slide", with_undecided(whole, everything, reader.mpp))]
     if regions:
         counts = count_within(maps.labels, [region.geometry for region in regions], scale=(scale, scale))
         names = [region.label or region.name or "region" for region in regions]
         rows += [
-            (f"{number} {name}", areas_of_counts(inside, taxonomy, reader.mpp))
+            (f"{number} {name}", with_undecided(areas_of_counts(inside, taxonomy, reader.mpp), inside, reader.mpp))
             for number, (name, inside) in enumerate(zip(names, counts, strict=True), start=1)
         ]
     write_areas(folder / "areas.csv", rows)

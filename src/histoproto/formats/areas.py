@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from histoproto.atomic import write_text
-from histoproto.taxonomy import Taxonomy
+from histoproto.taxonomy import IGNORE, Taxonomy
 
+UNDECIDED = "undecided"
+"""Row of a table for pixels of no class."""
 COLUMNS = ("region", "class", "pixels", "area_mm2", "share")
 
 
@@ -40,15 +42,20 @@ def areas_of_counts(counts: Int64[np.ndarray, "256"], taxonomy: Taxonomy, mpp: f
     """Return the area of each class from the number of pixels of each mask value, as ``class_areas``."""
     classes = counts[: len(taxonomy)].tolist()
     tissue = sum(classes)
-    pixel_mm2 = None if mpp is None else (mpp / 1000) ** 2
     return {
-        name: Area(
-            pixels=pixels,
-            share=pixels / tissue if tissue else None,
-            area_mm2=None if pixel_mm2 is None else pixels * pixel_mm2,
-        )
+        name: _area(pixels, pixels / tissue if tissue else None, mpp)
         for name, pixels in zip(taxonomy.classes, classes, strict=True)
     }
+
+
+def with_undecided(areas: Mapping[str, Area], counts: Int64[np.ndarray, "256"], mpp: float | None) -> dict[str, Area]:
+    """Return areas with a row for pixels of no class (255), most of which could not be read; none if there are none."""
+    pixels = int(counts[IGNORE])
+    return {**areas, UNDECIDED: _area(pixels, None, mpp)} if pixels else dict(areas)
+
+
+def _area(pixels: int, share: float | None, mpp: float | None) -> Area:
+    return Area(pixels=pixels, share=share, area_mm2=None if mpp is None else pixels * (mpp / 1000) ** 2)
 
 
 def write_areas(path: Path, areas: Iterable[tuple[str, Mapping[str, Area]]]) -> None:

@@ -97,7 +97,7 @@ class LPDSettings(MethodSettings):
     """Steps with the class loss alone."""
     max_pairs: int | None = None
     """At most so many (image, class) pairs of a batch pass the encoder, drawn at random; None takes all."""
-    crops_at_once: int = 32
+    crops_at_once: int = 16
     """Crops of which the encoder keeps what gradients need; those of more are encoded a second time for them."""
     form: Literal["corrected", "released"] = "corrected"
     """Repaired losses and maps, or those of the authors' code; see *Differences* in the module's docstring."""

@@ -105,7 +105,7 @@ class PBIPSettings(MethodSettings):
     """tau of Eqs. 9 and 11."""
     max_pairs: int | None = None
     """At most so many (image, class) pairs of a batch pass the encoder, drawn at random; None takes all."""
-    crops_at_once: int = 32
+    crops_at_once: int = 16
     """Crops of which the encoder keeps what gradients need; those of more are encoded a second time for them."""
     form: Literal["corrected", "paper", "released"] = "corrected"
     """Which losses and maps; see *Differences* in the module's docstring."""
