@@ -268,7 +268,7 @@ def test_stopped_while_it_makes_masks_it_looks_unfinished_and_goes_on_as_the_com
     assert not (run / "checkpoints").exists()
     assert set(RunFolder(run).read_record()) == {"command", "started"}
     assert command("evaluate", run) == 2
-    assert f"histoproto train --resume {run}" in capsys.readouterr().err
+    assert f"histoproto segment --resume {run}" in capsys.readouterr().err
     assert command("segment", "--resume", run) == 0
     assert RunFolder(run).read_record()["command"] == ["histoproto", *(str(argument) for argument in begun)]
     file = "checkpoints/best/model.safetensors"
