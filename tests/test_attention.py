@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from transformers import SegformerConfig, SegformerModel
 
-from histoproto.attention import MOST_KEYS, attend, use
+from histoproto.attention import MOST_KEYS, attend, attend_fast
 
 
 def layer():
@@ -52,6 +52,6 @@ def test_a_network_of_transformers_takes_it_and_gives_the_same():
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         before = network(images).last_hidden_state
-        use(network)
+        attend_fast(network)
         assert network.config._attn_implementation == "histoproto"
         torch.testing.assert_close(network(images).last_hidden_state, before)

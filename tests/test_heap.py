@@ -11,20 +11,19 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**26)  # 256 MiB, which the C library would give back at once
+    torch.ones(2**23)  # 32 MiB, which the C library would give back at once
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(faults())
+print([faults() for _ in range(60)][-1])
 """
 
 
-def second_tensor_faults(way):
-    """Page faults of a large tensor after one of the same size was freed."""
+def last_tensor_faults(way):
+    """Page faults of a large tensor after many of the same size were freed: the first few may not fit on each other."""
     found = subprocess.run([sys.executable, "-c", PROGRAM, way], check=True, capture_output=True, text=True)
     return int(found.stdout)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tunes glibc")
-def test_a_tensor_takes_over_the_memory_of_one_that_was_freed():
-    assert second_tensor_faults("plain") > 50
-    assert second_tensor_faults("keep") < 10
+def test_tensors_take_over_the_memory_of_those_that_were_freed():
+    assert last_tensor_faults("plain") > 10  # with the largest pages that the kernel gives
+    assert last_tensor_faults("keep") < 5

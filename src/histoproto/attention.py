@@ -1,8 +1,8 @@
 """Attention of transformers' vision models, by whatever is fastest where it runs.
 
-torch's fused kernels never store attention maps. On a CPU that costs more than it saves while maps are small: Swin-T's
-windows of 49 tokens take less than half the time as plain products of matrices, forward and backward, and so do the
-shortened keys of MiT.
+torch's fused kernels never store attention maps. On a CPU that costs more than it saves while maps are small: with
+plain products of matrices Swin-T, whose windows have 49 tokens, takes half the time forward and backward, and MiT with
+its shortened keys an eighth less (``docs/performance.md``).
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ def attend(
     """Return ``softmax(s Q K' + mask) V``, as transformers asks for it.
 
     Args:
-        module: the layer; with plain products it must have as many keys as queries in heads, as vision models do.
+        module: the layer, which looks at all keys in both directions and has as many heads of keys as of queries.
         query: ``(batch, heads, queries, channels)``.
         key: ``(batch, heads, keys, channels)``.
         value: ``(batch, heads, keys, channels)``.
@@ -60,7 +60,11 @@ def attend(
 AttentionInterface.register(NAME, attend)
 
 
-def use(network: nn.Module) -> None:
-    """Let one of transformers' networks attend so."""
+def attend_fast(network: nn.Module) -> None:
+    """Let a network attend so.
+
+    Args:
+        network: a vision model of transformers, changed in place.
+    """
     switch: Any = network.set_attn_implementation
     switch(NAME)

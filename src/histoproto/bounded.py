@@ -7,6 +7,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from histoproto.errors import ConfigError
+
+
+def require_group(at_once: int) -> None:
+    """Check the setting ``crops_at_once`` before training begins.
+
+    Raises:
+        ConfigError: if a group would have no image.
+    """
+    if at_once < 1:
+        raise ConfigError(f"model.crops_at_once is {at_once}, but must be at least 1")
+
 
 def encode_bounded(
     network: Callable[[Tensor], Tensor], images: Float[Tensor, "images 3 height width"], at_once: int

@@ -1,8 +1,8 @@
 """Memory that tensors give back stays with the process.
 
 The C library hands every large block back to the kernel as soon as it is free, and the next tensor pays for fresh
-pages: up to half of a slide's time. A process that is about to compute keeps them instead. Its peak stays the same, it
-only stays at it.
+pages: up to half of a slide's time. A process that is about to compute keeps them instead. It stays at its peak then,
+and that may be a quarter higher, because a tensor does not always fit where an earlier one has been.
 """
 
 import ctypes

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_model, save_model
 
+from histoproto.errors import ConfigError
 from histoproto.frozen import Pretrained
 from histoproto.presets.registry import METHODS
 from histoproto.training.optimizer import make_optimizer
@@ -253,6 +254,8 @@ def test_the_losses_of_a_batch_do_not_depend_on_the_order_of_its_images(case):
 def test_a_step_is_the_same_however_many_crops_pass_the_encoder_at_once(case):
     if not hasattr(case.settings().model, "crops_at_once"):
         return  # it shows the encoder no crops
+    with pytest.raises(ConfigError, match="crops_at_once is 0, but must be at least 1"):
+        case.settings(crops_at_once=0)
     reference, _ = case.build()
     expected, shown = gradients(case, reference, crops_at_once=99)
     found, groups = gradients(case, reference, crops_at_once=2)

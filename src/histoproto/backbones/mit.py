@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerModel
 
-from histoproto.attention import use
+from histoproto.attention import attend_fast
 from histoproto.contracts import FeaturePyramid, LoadedWeights
 from histoproto.errors import ConfigError
 from histoproto.normalise import Normalise
@@ -80,7 +80,7 @@ class MiT(FeaturePyramid):
                 drop_path_rate=drop_path,
             )
         )
-        use(self.network)
+        attend_fast(self.network)
         _set_epsilon(self.network)
         self.network.apply(_randomise)
 

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, SwinConfig, SwinModel
 
-from histoproto.attention import use
+from histoproto.attention import attend_fast
 from histoproto.contracts import ImageEncoder, LoadedWeights, TextEncoder
 from histoproto.encoders.cards import CARDS, EncoderCard
 from histoproto.encoders.resized import ResizedEncoder
@@ -73,7 +73,7 @@ class MedCLIPImageTower(nn.Module):
                 window_size=shape.window,
             )
         )
-        use(self.model)
+        attend_fast(self.model)
         self.projection_head = nn.Linear(shape.width * 2 ** (len(shape.depths) - 1), card.dim, bias=False)
 
     def forward(self, images: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch dim"]:

@@ -118,7 +118,7 @@ def _judge(
     rgb = read_rgb(record.path)
     truth = torch.from_numpy(true_mask(record, rgb.shape[:2], taxonomy)).long()
     in_truth = torch.tensor([bool((truth == index).any()) for index in range(len(taxonomy))])
-    views = {settings.views: settings for settings in variants.values()}
+    views = {settings.views: settings for settings in variants.values()}  # refining comes after evidence
     evidence = {name: evidence_of(model, rgb, gate.window_px, settings) for name, settings in views.items()}
     found: dict[Rule, PixelCounts] = {}
     for variant, settings in variants.items():

@@ -82,7 +82,7 @@ def refiner_weights(settings: InferenceSettings) -> LoadedWeights | None:
 
 def _backbone(model: nn.Module) -> FeaturePyramid:
     for module in model.modules():
-        if isinstance(module, FeaturePyramid):  # the only one, inside the encoder of a segmenter
+        if isinstance(module, FeaturePyramid):  # a method's backbone comes first; a segmenter's is inside its encoder
             return module
     raise ConfigError(
         "refine affinity compares features of a backbone of histoproto's own, and this model has none (encoders named "

@@ -45,7 +45,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize, pad
 
-from histoproto.bounded import encode_bounded
+from histoproto.bounded import encode_bounded, require_group
 from histoproto.cams.regions import cut_regions, threshold
 from histoproto.cams.scores import minmax, upsample
 from histoproto.contracts import (
@@ -99,6 +99,10 @@ class ConStructSettings(MethodSettings):
     """Crops of which the encoder keeps what gradients need; those of more are encoded a second time for them."""
     form: Literal["corrected", "released"] = "corrected"
     """Repaired losses and maps, or those of the authors' code; see *Differences* in the module's docstring."""
+
+    def __post_init__(self) -> None:
+        """Check the size of groups."""
+        require_group(self.crops_at_once)
 
 
 class StructureAdapter(nn.Module):

@@ -43,7 +43,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from histoproto.bounded import encode_bounded
+from histoproto.bounded import encode_bounded, require_group
 from histoproto.cams.fusion import fuse_levels
 from histoproto.cams.pseudo_mask import pseudo_mask
 from histoproto.cams.regions import cut_regions, threshold
@@ -101,6 +101,10 @@ class LPDSettings(MethodSettings):
     """Crops of which the encoder keeps what gradients need; those of more are encoded a second time for them."""
     form: Literal["corrected", "released"] = "corrected"
     """Repaired losses and maps, or those of the authors' code; see *Differences* in the module's docstring."""
+
+    def __post_init__(self) -> None:
+        """Check the size of groups."""
+        require_group(self.crops_at_once)
 
 
 class LPD(Method):

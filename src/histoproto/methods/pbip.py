@@ -50,7 +50,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize, one_hot
 
-from histoproto.bounded import encode_bounded
+from histoproto.bounded import encode_bounded, require_group
 from histoproto.cams.fusion import fuse_levels
 from histoproto.cams.regions import cut_regions, cut_stretched_regions, threshold
 from histoproto.cams.scores import minmax, upsample
@@ -109,6 +109,10 @@ class PBIPSettings(MethodSettings):
     """Crops of which the encoder keeps what gradients need; those of more are encoded a second time for them."""
     form: Literal["corrected", "paper", "released"] = "corrected"
     """Which losses and maps; see *Differences* in the module's docstring."""
+
+    def __post_init__(self) -> None:
+        """Check the size of groups."""
+        require_group(self.crops_at_once)
 
 
 class PBIP(Method):

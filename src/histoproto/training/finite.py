@@ -1,7 +1,7 @@
 """A loss that is no finite number stops training, without the host waiting for the device at each step.
 
-A step is looked at when the next one has been sent to the device, or before anything is saved. By then the bad step has
-changed the weights, but no file holds them.
+A step is looked at before the next one begins, while its own backward pass still runs on the device, or before anything
+is saved. By then a bad step has changed the weights, but no file holds them and no later step has met them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,15 @@ class Watched(NamedTuple):
 
 
 def watched(step: int, epoch: int, names: Sequence[str], loss: Tensor, terms: Mapping[str, Tensor]) -> Watched:
-    """Return what to remember of a step; reads nothing from the device."""
+    """Return what to remember of a step; reads nothing from the device.
+
+    Args:
+        step: from 0.
+        epoch: from 0.
+        names: of the patches of this process.
+        loss: a scalar. Call it before the backward pass, or looking at the result waits for that too.
+        terms: scalars by their names.
+    """
     values = {"loss": loss.detach(), **terms}
     return Watched(step, epoch, names, values, sum(values.values(), loss.new_zeros(())).isfinite())
 

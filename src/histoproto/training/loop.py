@@ -224,14 +224,14 @@ def _train(
         lr = _set_lr(training, state.step)
         torch.manual_seed(derive_seed(training.seed, METHOD, state.step, fabric.global_rank))
         inputs = training.prepare(batch, fabric.to_device, state.epochs_done)
+        interrupted = _checked(training, before, interruption)
         with training.norms:
             loss, terms = training.step_module(inputs, state.step)
-        interrupted = _checked(training, before, interruption)
+        before = watched(state.step, state.epochs_done, batch.names, loss, terms)
         fabric.backward(loss)
         training.optimizer.step()
         training.optimizer.zero_grad()
         _follow(training, state.step)
-        before = watched(state.step, state.epochs_done, batch.names, loss, terms)
 
         journal.advance(state.epochs_done + 1, settings.epochs)
         state.step += 1
