@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +23,8 @@ Listener = Callable[[int, int], None]
 """Called with the number of items finished and of all."""
 LOOK_BACK_S = 3600.0
 """How far back the time to go is estimated from: a slide or an epoch may take minutes."""
+SAY_EVERY_S = 30.0
+"""How often a log file, which shows no bar, gets a line."""
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
@@ -41,12 +45,36 @@ def make_progress(*columns: str) -> Progress:
     )
 
 
+class LogLines:
+    """Stands for a bar in a log file: a line now and then, and none for what is soon done.
+
+    Args:
+        description: of what is counted.
+    """
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._began = self._said = monotonic()
+
+    def reach(self, done: int, total: int) -> None:
+        """Say how far it is and how long it may still take, unless that was said lately or it is done."""
+        now = monotonic()
+        if now - self._said < SAY_EVERY_S or not 0 < done < total:
+            return
+        self._said = now
+        left = timedelta(seconds=round((now - self._began) / done * (total - done)))
+        sys.stderr.write(f"{self._description}: {done} of {total}, {left} left\n")
+
+
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Advance]:
-    """Show one bar while the block runs and yield the function that advances it."""
+    """Show one bar, or lines in a log file, while the block runs and yield the function that advances it."""
     listener = _listener.get()
     if listener is not None:
         yield _telling(listener, total)
+        return
+    if not sys.stderr.isatty():
+        yield _telling(LogLines(description).reach, total)
         return
     with make_progress() as bars:
         task = bars.add_task(description, total=total)

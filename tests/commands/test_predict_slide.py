@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 import shapely
 import tifffile
+from PIL import Image
 from rasterio.features import rasterize
 
+from histoproto.formats.overlay import OUTLINE_COLOUR
 from histoproto.formats.qupath import read_qupath
 from histoproto.inference.slide import SlidePrediction
 from histoproto.slides.samples import SAMPLE_PX
@@ -92,15 +94,19 @@ def test_outlines_lie_where_the_labels_are(predicted, labels):
 def test_a_region_restricts_the_prediction_and_has_its_own_areas(command, trained, slide, labels, tmp_path):
     box = shapely.box(100, 60, 260, 200)
     region = tmp_path / "drawn.geojson"
-    region.write_text(json.dumps({"type": "Feature", "geometry": shapely.geometry.mapping(box), "properties": {}}))
+    drawn = {"type": "Feature", "geometry": shapely.geometry.mapping(box), "properties": {"name": "biopsy"}}
+    region.write_text(json.dumps({"type": "FeatureCollection", "features": [drawn, drawn]}))
     assert command("predict", trained, slide, "--out", tmp_path / "out", "--region", region) == 0
     found = tifffile.imread(tmp_path / "out" / "slide" / "labels.ome.tif")
     inside = rasterize([(box, 1)], labels.shape).astype(bool)
     assert (found[~inside] == BACKGROUND).all()
     assert (found[inside] == labels[inside]).mean() > 0.999
     table = pd.read_csv(tmp_path / "out" / "slide" / "areas.csv")
-    assert table["region"].unique().tolist() == ["slide", "1 region"]
+    assert table["region"].unique().tolist() == ["slide", "biopsy", "biopsy (2)"]
     assert table.groupby("region")["pixels"].sum().nunique() == 1
+    overlay = np.asarray(Image.open(tmp_path / "out" / "slide" / "overlay.png"))
+    factor = overlay.shape[1] / labels.shape[1]
+    assert (overlay[int(60 * factor), int(110 * factor) : int(250 * factor)] == OUTLINE_COLOUR).all()
 
 
 def test_a_region_of_a_slide_whose_width_is_no_multiple_of_the_scale_stays_in_its_place(command, trained, tmp_path):

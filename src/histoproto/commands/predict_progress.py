@@ -9,9 +9,11 @@ from histoproto.commands.predict_task import Outcome
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from histoproto.progress import LogLines
+
 
 class SlidesProgress:
-    """Bars for a terminal; elsewhere, as in the log of a job, a line per input.
+    """Bars for a terminal; elsewhere, as in the log of a job, a line per input, and more of them for long ones.
 
     Args:
         bars: shown, or disabled where there is no terminal.
@@ -24,16 +26,22 @@ class SlidesProgress:
         self._ended = 0
         self._all = bars.add_task("Inputs", total=total, visible=total > 1)
         self._lines: dict[int, TaskID] = {}
+        self._log: dict[int, LogLines] = {}
 
     def begin(self, place: int, name: str) -> None:
         """Show an input on the line of whoever predicts it."""
+        from histoproto.progress import LogLines
+
         if place not in self._lines:
             self._lines[place] = self._bars.add_task(name, total=None)
         self._bars.reset(self._lines[place], description=name, total=None, visible=True)
+        self._log[place] = LogLines(f"Tiles of {name}")
 
     def tiles(self, place: int, done: int, total: int) -> None:
         """Show how far the input of a line is."""
         self._bars.update(self._lines[place], completed=done, total=total)
+        if self._bars.disable:
+            self._log[place].reach(done, total)
 
     def end(self, place: int, name: str, outcome: Outcome) -> None:
         """Show that an input has ended; one that another process holds has not."""

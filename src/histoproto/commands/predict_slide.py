@@ -69,7 +69,7 @@ def predict_slide(
             raise DataError(f"{source.path}: none of its tissue can be read; copy the slide again from its source")
         _write_maps(folder, maps, taxonomy, reader)
         _write_outlines(folder, maps, taxonomy, source, reader, scale)
-        _write_overview(folder, maps, taxonomy, source, areas)
+        _write_overview(folder, maps, taxonomy, source, areas, regions or [])
     return {"areas": areas, "unreadable": unreadable, "tiles": prediction.tiles}
 
 
@@ -81,6 +81,7 @@ def _write_areas(
     regions: "list[QuPathObject] | None",
     scale: float,
 ) -> dict[str, Any]:
+    from histoproto.commands.regions_of_interest import names_of
     from histoproto.formats.areas import areas_of_counts, with_undecided, write_areas
     from histoproto.formats.counting import count_values, count_within
 
@@ -89,10 +90,9 @@ def _write_areas(
     rows = [("slide", with_undecided(whole, everything, reader.mpp))]
     if regions:
         counts = count_within(maps.labels, [region.geometry for region in regions], scale=(scale, scale))
-        names = [region.label or region.name or "region" for region in regions]
         rows += [
-            (f"{number} {name}", with_undecided(areas_of_counts(inside, taxonomy, reader.mpp), inside, reader.mpp))
-            for number, (name, inside) in enumerate(zip(names, counts, strict=True), start=1)
+            (name, with_undecided(areas_of_counts(inside, taxonomy, reader.mpp), inside, reader.mpp))
+            for name, inside in zip(names_of(regions), counts, strict=True)
         ]
     write_areas(folder / "areas.csv", rows)
     return dict(whole)
@@ -135,15 +135,23 @@ def _write_outlines(
 
 
 def _write_overview(
-    folder: Path, maps: "Canvas", taxonomy: "Taxonomy", source: "PagedReader", areas: dict[str, Any]
+    folder: Path,
+    maps: "Canvas",
+    taxonomy: "Taxonomy",
+    source: "PagedReader",
+    areas: dict[str, Any],
+    regions: "list[QuPathObject]",
 ) -> None:
+    from histoproto.commands.regions_of_interest import rings_of
     from histoproto.formats.overlay import write_overlay
     from histoproto.slides.resample import thumbnail
 
     step = max(1, -(-max(maps.labels.shape) // OVERVIEW_PX))
     photograph = thumbnail(source, OVERVIEW_PX, lambda _part: None)  # where it is damaged the labels say so
     width_um = None if source.mpp is None else source.width_px * source.mpp
-    write_overlay(folder / "overlay.png", photograph, maps.labels[::step, ::step], taxonomy, areas, width_um)
+    shrunk = photograph.shape[1] / source.width_px
+    rings = [ring * shrunk for ring in rings_of(regions)]
+    write_overlay(folder / "overlay.png", photograph, maps.labels[::step, ::step], taxonomy, areas, width_um, rings)
 
 
 def _on_finest_page(parts: "list[Region]", scale: float) -> list[dict[str, int]]:

@@ -47,6 +47,7 @@ def conclude(outcomes: Mapping[str, Outcome], tasks: Sequence[Task], out: Path, 
         sys.stdout.write(json_text.dumps({"done": done, "failed": failed}, indent=2) + "\n")
     else:
         _show(done, failed, out, len(tasks))
+        _say_kept(sum(outcome.kind == "kept" for outcome in outcomes.values()), out)
     if len(outcomes) < len(tasks):
         sys.stderr.write(f"Interrupted; {len(done)} of {len(tasks)} inputs are done; the same command goes on\n")
         return INTERRUPTED
@@ -81,7 +82,7 @@ def _show(done: Mapping[str, dict[str, Any]], failed: Mapping[str, str], out: Pa
         for name, content in done.items():
             cells = [_cell(content["areas"][entry]) for entry in classes]
             table.add_row(Text(name), *cells)
-        Console().print(table)
+        print_table(table)
     for note, names in _by_note(done).items():
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         Console().print(f"Note: {names[0]}{others}: {note}.", soft_wrap=True, markup=False, highlight=False)
@@ -90,6 +91,15 @@ def _show(done: Mapping[str, dict[str, Any]], failed: Mapping[str, str], out: Pa
         for file, reason in failed.items():
             table.add_row(Text(file, overflow="fold"), Text(reason.removeprefix(file).lstrip(": "), overflow="fold"))
         print_table(table)
+
+
+def _say_kept(count: int, out: Path) -> None:
+    """Say why a command ended so soon."""
+    if count:
+        inputs = "1 input was" if count == 1 else f"{count} inputs were"
+        sys.stdout.write(
+            f"{inputs} predicted before by the same checkpoint; delete the folder in {out} to repeat it.\n"
+        )
 
 
 def _by_note(done: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:

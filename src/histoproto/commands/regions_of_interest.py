@@ -1,5 +1,6 @@
 """Regions that somebody has drawn on slides, as ``--region`` names them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,9 @@ from typing import TYPE_CHECKING
 from histoproto.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
     from histoproto.formats.qupath import QuPathObject
     from histoproto.slides.areas import AreaOfInterest
     from histoproto.slides.pages import PagedReader
@@ -54,6 +58,29 @@ def require_own_regions(path: Path, slides: Sequence[Path]) -> None:
                 raise DataError(
                     f"{file} would serve both {other} and {slide}; take one after the other, each with its own --region"
                 )
+
+
+def names_of(regions: "Sequence[QuPathObject]") -> list[str]:
+    """Return a name for each region, none twice and none ``slide``: its own, its class's, or ``region``."""
+    taken = Counter(["slide"])
+    names = []
+    for region in regions:
+        name = region.label or region.name or "region"
+        taken[name] += 1
+        names.append(name if taken[name] == 1 else f"{name} ({taken[name]})")
+    return names
+
+
+def rings_of(regions: "Sequence[QuPathObject]") -> "list[Float[np.ndarray, 'points 2']]":
+    """Return the closed outlines of what somebody has drawn, holes among them; tissue, which shows itself, is left out.
+
+    Args:
+        regions: in pixels of the slide's finest page, as the outlines are.
+    """
+    import shapely
+
+    polygons = shapely.get_parts([region.geometry for region in regions if region.name != TISSUE])
+    return [shapely.get_coordinates(ring) for ring in shapely.get_rings(polygons)]
 
 
 def read_regions(path: Path, slide: Path) -> "list[QuPathObject]":

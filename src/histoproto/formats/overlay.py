@@ -1,11 +1,11 @@
 """A mask drawn over its image, for eyes: tinted classes with crisp borders, a legend with areas and a scale bar."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw
 
 from histoproto.atomic import replacing
 from histoproto.formats.areas import Area
@@ -20,6 +20,8 @@ TINT = 0.28
 """How much of a class's colour lies over the tissue, 0..1; little, so that nuclei stay readable."""
 UNDECIDED_COLOUR: Colour = (128, 128, 128)
 """Tint of pixels that the mask leaves out (255)."""
+OUTLINE_COLOUR: Colour = (0, 0, 0)
+"""Of what was asked for."""
 
 
 def write_overlay(
@@ -29,9 +31,10 @@ def write_overlay(
     taxonomy: Taxonomy,
     areas: Mapping[str, Area],
     width_um: float | None,
+    outlines: Sequence[Float[np.ndarray, "points 2"]] = (),
 ) -> None:
     """Write an overlay PNG, atomically; arguments as ``draw_overlay``."""
-    picture = draw_overlay(rgb, mask, taxonomy, areas, width_um)
+    picture = draw_overlay(rgb, mask, taxonomy, areas, width_um, outlines)
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")
 
@@ -42,6 +45,7 @@ def draw_overlay(
     taxonomy: Taxonomy,
     areas: Mapping[str, Area],
     width_um: float | None,
+    outlines: Sequence[Float[np.ndarray, "points 2"]] = (),
 ) -> Image.Image:
     """Return the image with its mask, and below it a legend and a scale bar; background stays as it is.
 
@@ -53,6 +57,7 @@ def draw_overlay(
         taxonomy: names and colours.
         areas: of the classes, counted at full resolution; see ``class_areas``.
         width_um: width of the field in microns, None where unknown: then there is no scale bar.
+        outlines: of what was asked for, drawn in black: closed rings of x, y in pixels of the image.
     """
     size = _picture_size(rgb.shape[1], rgb.shape[0])
     tissue = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
@@ -67,7 +72,17 @@ def draw_overlay(
     if (mask == IGNORE).any():
         entries.append(Entry("undecided", UNDECIDED_COLOUR))
     bar = None if width_um is None else scale_bar(size[0], width_um)
-    return with_legend(Image.fromarray(picture), entries, bar)
+    return with_legend(_with_outlines(picture, outlines, size[0] / rgb.shape[1]), entries, bar)
+
+
+def _with_outlines(
+    picture: UInt8[np.ndarray, "height width 3"], outlines: Sequence[Float[np.ndarray, "points 2"]], factor: float
+) -> Image.Image:
+    image = Image.fromarray(picture)
+    pen, width_px = ImageDraw.Draw(image), max(2, round(max(image.size) / 600))
+    for corners in outlines:
+        pen.line([(x * factor, y * factor) for x, y in corners.tolist()], OUTLINE_COLOUR, width_px, joint="curve")
+    return image
 
 
 def _picture_size(width_px: int, height_px: int) -> tuple[int, int]:
