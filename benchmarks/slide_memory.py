@@ -20,6 +20,7 @@ import torch
 
 from histoproto.commands.predict_slide import predict_slide
 from histoproto.contracts import ClassMaps, Region, TissueModel
+from histoproto.heap import keep_freed_memory
 from histoproto.inference.gate import Gate
 from histoproto.inference.settings import InferenceSettings
 from histoproto.slides.pages import Page, PagedReader
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--tissue", type=float, default=0.1, help="share of the slide that is tissue, up to 0.78")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does
     slide = VirtualSlide(options.side, options.tissue)
     settings = SimpleNamespace(inference=InferenceSettings(views="none"))
     trained = SimpleNamespace(model=NearestColour().eval(), taxonomy=TAXONOMY, settings=settings)

@@ -24,6 +24,7 @@ import torch
 from histoproto.commands.predict_slide import predict_slide
 from histoproto.contracts import Region
 from histoproto.data.phantom import write_slide
+from histoproto.heap import keep_freed_memory
 from histoproto.inference.gate import Gate
 from histoproto.inference.slide import SlidePrediction
 from histoproto.inference.views import averaged_class_maps
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does
     trained = load_run(options.run)
     record = trained.folder.read_record()
     gate, settings = Gate.from_record(record, str(options.run)), trained.settings.inference

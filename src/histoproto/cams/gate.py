@@ -30,6 +30,8 @@ def surroundings(values: Float[Tensor, " *shape"], window: int, dim: int) -> Flo
     """Return the mean over a window around each value along one dimension, as ``local_scores`` does along two."""
     length = values.shape[dim]
     size = min(window, length)
+    if size == length:
+        return values.mean(dim, keepdim=True, dtype=torch.float64).to(values.dtype).expand_as(values)
     places = torch.arange(length, device=values.device) - (size - 1) // 2
     return window_means(values, size, dim).index_select(dim, places.clamp(0, length - size))
 

@@ -16,6 +16,7 @@ from histoproto.inference.decision import decide, unlikely_tissue
 from histoproto.inference.evidence import Tiling, tile_maps, tiling_of
 from histoproto.inference.gate import Gate
 from histoproto.inference.refine import refiner_of
+from histoproto.inference.row_queue import RowQueue
 from histoproto.inference.settings import InferenceSettings
 from histoproto.inference.window_means import WindowMeans
 from histoproto.progress import Advance
@@ -171,19 +172,19 @@ def _with_scores(piece: Piece, bands: Iterable[Band], window_px: int) -> Iterato
     """Yield the rows of a piece, each as soon as the scores of its window are complete."""
     columns = slice(piece.left_px - piece.area.x_px, piece.right_px - piece.area.x_px)
     means = WindowMeans(piece.area.height_px, window_px)
-    waiting: Tensor | None = None
-    y_px = piece.area.y_px
+    waiting = RowQueue()
+    done = 0
     for band in bands:
         evidence = torch.from_numpy(band.maps)
         classes = len(evidence) // 2
         scores = means.push(evidence[classes + 1 :])[..., columns]
-        fresh = evidence[: classes + 1, :, columns]
-        waiting = fresh if waiting is None else torch.cat([waiting, fresh], dim=1)
+        waiting.push(evidence[: classes + 1, :, columns].clone())  # without the scores, which take as much memory
         ready = scores.shape[1]
         if ready:
-            yield _Rows(y_px, waiting[:-1, :ready], waiting[-1, :ready], scores)
-            y_px += ready
-            waiting = waiting[:, ready:].clone()
+            rows = waiting.rows(done, done + ready)
+            yield _Rows(piece.area.y_px + done, rows[:-1], rows[-1], scores)
+            done += ready
+            waiting.drop(done)
 
 
 def _as_bytes(values: Float[Tensor, " *shape"]) -> UInt8[np.ndarray, " *shape"]:

@@ -98,7 +98,8 @@ class Blender:
         across = self._window(tile.x_px, self._width_px)[:columns]
         weights = np.outer(down, across)
         place = slice(tile.x_px, tile.x_px + columns)
-        self._sums[:, :rows, place] += maps[:, :rows, :columns] * weights
+        for plane, values in zip(self._sums, maps, strict=True):  # a product of all planes would not fit into caches
+            plane[:rows, place] += values[:rows, :columns] * weights
         self._weights[:rows, place] += weights
 
     def _window(self, offset_px: int, size_px: int) -> Float32[np.ndarray, " tile"]:
