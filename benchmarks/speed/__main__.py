@@ -2,7 +2,7 @@
 
 usage: python -m benchmarks.speed [--device cuda] [--out bench.json] [--against FILE] [--only NAME ...] [--scaling PNG]
   --against FILE   figures of an earlier run, to print ratios to
-  --only NAME      rows to measure: step, evaluation, refinement, bank, loading; all if left out
+  --only NAME      rows to measure: step, evaluation, refinement, slide, bank, loading; all if left out
   --scaling PNG    measure instead how a step grows with prototypes, classes, batch and side, and draw it
 
 Under ten minutes on two cores. Each row runs in a process of its own, so that its memory is its own.
@@ -29,7 +29,7 @@ SIDE_BY_SIDE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     )
     for method in ("pbip", "lpd")
     for preset in ("corrected", "released")
-} | {name: (name, {}, {}) for name in ("evaluation", "refinement", "bank")}
+} | {name: (name, {}, {}) for name in ("evaluation", "refinement", "slide", "bank")}
 """Rows with a plain way beside them: the case, and options of either. A plain step takes long, so it is taken once."""
 
 ALONE: dict[str, tuple[str, dict[str, Any]]] = {

@@ -5,10 +5,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.slide_speed import drawn_slide
 from benchmarks.speed.measuring import as_dict, measure
 from benchmarks.speed.reference import reference_maps, reference_step
 from benchmarks.speed.work import Work, plainly
@@ -18,20 +20,27 @@ from torch.nn.functional import interpolate
 
 from histoproto.banks.features import encode_patches
 from histoproto.cams.dense_crf import DenseCRF, DenseCRFSettings, dense_crf
-from histoproto.contracts import TissueModel
+from histoproto.commands.predict_slide import predict_slide
+from histoproto.contracts import Region, TissueModel
 from histoproto.data.phantom import write_patches
 from histoproto.encoders.cards import CARDS
 from histoproto.encoders.medclip import image_encoder
 from histoproto.heap import keep_freed_memory
 from histoproto.images import read_rgb
 from histoproto.inference.decision import decide
-from histoproto.inference.evidence import evidence_of
+from histoproto.inference.evidence import COARSEST_STRIDE_PX, evidence_of
+from histoproto.inference.gate import Gate
 from histoproto.inference.refine import refiner_of
 from histoproto.inference.settings import InferenceSettings
 from histoproto.presets.registry import METHODS
+from histoproto.slides.reader import open_image
+from histoproto.slides.resample import at_mpp
+from histoproto.slides.tiling import tile_grid
+from histoproto.taxonomy import BCSS_WSSS
 from histoproto.threads import side_by_side
 from histoproto.training.optimizer import make_optimizer
 
+SLIDE_MPP = 0.5
 SEED = 7
 """Of the stochastic depth of MiT, so that two ways of computing a step skip the same branches."""
 
@@ -148,6 +157,51 @@ def refinement(device: torch.device, *, way: str, images: int = 16, repeats: int
     return _per(as_dict(measured), images)
 
 
+def slide(device: torch.device, *, way: str, tiles: int = 2) -> dict[str, Any]:
+    """The map of a drawn slide by LPD in eight views; seconds are of one tile.
+
+    Ours reads, blends and writes all outputs of `histoproto predict`; the plain way takes the same tiles from memory,
+    one view after the other, and keeps their strongest classes.
+    """
+    work = Work("lpd", "corrected")
+    model = work.model().to(device).eval()
+    settings = InferenceSettings(views="d4", precision="bf16")
+    side_px = settings.tile_px + (tiles - 1) * (settings.tile_px - settings.overlap_px)
+    trained = SimpleNamespace(model=model, taxonomy=BCSS_WSSS, settings=SimpleNamespace(inference=settings))
+    gate = Gate((0.0,) * len(BCSS_WSSS), work.side_px)
+
+    def ours() -> None:
+        reader = at_mpp(source, SLIDE_MPP)
+        with tempfile.TemporaryDirectory() as out:
+            predict_slide(trained, gate, source, reader, None, Path(out))
+
+    def plain() -> None:
+        for tile in tile_grid(side_px, side_px, settings.tile_px, settings.overlap_px, COARSEST_STRIDE_PX):
+            rgb = source.read_page(0, Region(tile.x_px, tile.y_px, tile.width_px, tile.height_px))
+            image = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float().div(255).to(device)
+            views = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
+            with torch.no_grad():
+                sum(_upright(model, image, *view) for view in views).argmax(1)
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = open_image(drawn_slide(Path(folder), side_px, SLIDE_MPP))
+        if way == "plain":
+            plainly(model)
+            measured = measure(plain, device, warmups=0, repeats=1)
+        else:
+            measured = measure(ours, device, warmups=1, repeats=1)
+        source.close()
+    return _per(as_dict(measured), tiles**2)
+
+
+def _upright(model: TissueModel, image: Tensor, turns: int, mirrored: bool) -> Tensor:
+    """Return one view's maps, turned back and at the image's resolution."""
+    turned = image.rot90(turns, (2, 3))
+    maps = model.class_maps(turned.flip(3) if mirrored else turned).maps
+    fine = interpolate(maps, size=turned.shape[2:], mode="bilinear", align_corners=False)
+    return (fine.flip(3) if mirrored else fine).rot90(-turns, (2, 3))
+
+
 def bank(device: torch.device, *, way: str, patches: int = 24, repeats: int = 2) -> dict[str, Any]:
     """Features of stored patches by the frozen encoder, as an image bank needs them; seconds are of one patch."""
     encoder = image_encoder(CARDS["medclip"], "none")[0].to(device).eval()
@@ -208,6 +262,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "step": step,
     "evaluation": evaluation,
     "refinement": refinement,
+    "slide": slide,
     "bank": bank,
     "loading": loading,
     "ceilings": ceilings,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -19,6 +18,17 @@ def fuse_levels(levels: Sequence[Tensor], weights: Sequence[float]) -> Float[Ten
         weights: one per level, at least one above 0; a level of weight 0 is left out.
     """
     used = [(level, weight) for level, weight in zip(levels, weights, strict=True) if weight]
-    size = used[0][0].shape[-2:]
-    fused = [weight * interpolate(level, size=size, mode="bilinear", align_corners=False) for level, weight in used]
-    return torch.stack(fused).sum(0) / sum(weight for _, weight in used)
+    finest, size = used[0][0], used[0][0].shape[-2:]
+    coarser = [interpolate(level, size=size, mode="bilinear", align_corners=False) for level, _ in used[1:]]
+    return weighted_mean([finest, *coarser], [weight for _, weight in used])
+
+
+def weighted_mean(
+    levels: Sequence[Float[Tensor, "batch classes height width"]], weights: Sequence[float]
+) -> Float[Tensor, "batch classes height width"]:
+    """Return the weighted mean of levels of one resolution; one weight for each, at least one above 0."""
+    used = [(level, weight) for level, weight in zip(levels, weights, strict=True) if weight]
+    total = used[0][1] * used[0][0]
+    for level, weight in used[1:]:
+        total = total + weight * level
+    return total / sum(weight for _, weight in used)

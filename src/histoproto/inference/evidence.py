@@ -147,11 +147,15 @@ def tile_maps(
     padded = whole_cells(images.to(device))
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
         output = averaged_class_maps(model, padded, settings.views)
-    fine = (
-        interpolate(maps, size=padded.shape[-2:], mode="bilinear", align_corners=False)
-        for maps in (output.maps, output.score_maps)
-    )
-    return TileMaps(*(maps[..., : images.shape[-2], : images.shape[-1]].cpu() for maps in fine))
+    maps = _at_pixels(output.maps, padded, images)
+    return TileMaps(maps, maps if output.score_maps is output.maps else _at_pixels(output.score_maps, padded, images))
+
+
+def _at_pixels(maps: Tensor, padded: Tensor, images: Tensor) -> Float[Tensor, "batch classes height width"]:
+    """Return maps of padded images at the resolution of the images, without the padding."""
+    size = padded.shape[-2:]
+    fine = maps if maps.shape[-2:] == size else interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    return fine[..., : images.shape[-2], : images.shape[-1]].cpu()
 
 
 COARSEST_STRIDE_PX = 32

@@ -40,8 +40,18 @@ def averaged_class_maps(model: TissueModel, images: Float[Tensor, "batch 3 heigh
             continue
         output = model.class_maps(torch.cat([view.change(images) for view in group]))
         maps += _turned_back(output.maps, group)
-        score_maps += _turned_back(output.score_maps, group)
-    return ClassMaps(torch.stack(maps).mean(0), torch.stack(score_maps).mean(0))
+        if output.score_maps is not output.maps:
+            score_maps += _turned_back(output.score_maps, group)
+    mean = _mean(maps)
+    return ClassMaps(mean, _mean(score_maps) if score_maps else mean)
+
+
+def _mean(maps: list[Tensor]) -> Tensor:
+    """Return the mean without a copy of all of them."""
+    total = maps[0]
+    for other in maps[1:]:
+        total = total + other
+    return total / len(maps)
 
 
 def _turned_back(maps: Tensor, group: list[View]) -> list[Tensor]:

@@ -44,7 +44,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from histoproto.bounded import encode_bounded, require_group
-from histoproto.cams.fusion import fuse_levels
+from histoproto.cams.fusion import fuse_levels, weighted_mean
 from histoproto.cams.pseudo_mask import pseudo_mask
 from histoproto.cams.regions import cut_regions, threshold
 from histoproto.cams.scores import minmax, upsample
@@ -184,7 +184,7 @@ class LPD(Method):
             merged = [merge_softmax(level, self.counts) for level in similarities]
             size = (images.shape[-2], images.shape[-1])
             evidence = [upsample(minmax(level.relu()), size) for level in merged]
-            return ClassMaps(fuse_levels(evidence, fusion), merge_mean(similarities[-1], self.counts))
+            return ClassMaps(weighted_mean(evidence, fusion), merge_mean(similarities[-1], self.counts))
         fused = fuse_levels(self._merged(similarities), fusion)
         return ClassMaps(fused, fused)
 

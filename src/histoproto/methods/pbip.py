@@ -51,7 +51,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize, one_hot
 
 from histoproto.bounded import encode_bounded, require_group
-from histoproto.cams.fusion import fuse_levels
+from histoproto.cams.fusion import fuse_levels, weighted_mean
 from histoproto.cams.regions import cut_regions, cut_stretched_regions, threshold
 from histoproto.cams.scores import minmax, upsample
 from histoproto.contracts import (
@@ -185,7 +185,11 @@ class PBIP(Method):
         return [level + bias[:, None, None] for level, bias in zip(merged, self.biases, strict=True)]
 
     def _fused(self, levels: Sequence[Tensor]) -> Tensor:
-        return fuse_levels(levels, [self.settings.fusion_weights[level] for level in self.used])  # (3)
+        return fuse_levels(levels, self._fusion)  # (3)
+
+    @property
+    def _fusion(self) -> list[float]:
+        return [self.settings.fusion_weights[level] for level in self.used]
 
     def class_maps(self, images: Float[Tensor, "batch 3 height width"]) -> ClassMaps:
         """Return fused class maps; see the base class."""
@@ -194,7 +198,7 @@ class PBIP(Method):
             size = (images.shape[-2], images.shape[-1])
             merged = [merge_softmax(level, self.counts) for level in similarities]
             evidence = [upsample(minmax(level.relu()), size) for level in merged]
-            return ClassMaps(self._fused(evidence), merge_mean(similarities[-1], self.counts))
+            return ClassMaps(weighted_mean(evidence, self._fusion), merge_mean(similarities[-1], self.counts))
         fused = self._fused(self._merged(similarities))
         return ClassMaps(fused, fused)
 
