@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.speed.measuring import in_own_process
-from benchmarks.speed.scaling import draw_scaling
+from benchmarks.speed.processes import in_own_process
 from benchmarks.speed.tables import against, as_table
 from rich.console import Console
 
@@ -60,6 +59,8 @@ def main() -> None:
     parser.add_argument("--scaling", type=Path)
     options = parser.parse_args()
     if options.scaling:
+        from benchmarks.speed.scaling import draw_scaling  # matplotlib would count as memory of each measurement
+
         draw_scaling(options.device, options.scaling)
         return
     before = json.loads(options.against.read_text(encoding="utf-8")) if options.against else None

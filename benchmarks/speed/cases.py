@@ -1,7 +1,5 @@
-"""The pieces of work that are measured, each under a name; run as a module it measures one and prints JSON."""
+"""The pieces of work that are measured, each under a name."""
 
-import json
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,9 +38,10 @@ from histoproto.taxonomy import BCSS_WSSS
 from histoproto.threads import side_by_side
 from histoproto.training.optimizer import make_optimizer
 
-SLIDE_MPP = 0.5
 SEED = 7
 """Of the stochastic depth of MiT, so that two ways of computing a step skip the same branches."""
+SLIDE_MPP = 0.5
+"""Microns per pixel of the drawn slide, at which it is predicted."""
 
 
 def step(
@@ -157,7 +156,7 @@ def refinement(device: torch.device, *, way: str, images: int = 16, repeats: int
     return _per(as_dict(measured), images)
 
 
-def slide(device: torch.device, *, way: str, tiles: int = 2) -> dict[str, Any]:
+def slide(device: torch.device, *, way: str, tiles: int = 3) -> dict[str, Any]:
     """The map of a drawn slide by LPD in eight views; seconds are of one tile.
 
     Ours reads, blends and writes all outputs of `histoproto predict`; the plain way takes the same tiles from memory,
@@ -165,7 +164,7 @@ def slide(device: torch.device, *, way: str, tiles: int = 2) -> dict[str, Any]:
     """
     work = Work("lpd", "corrected")
     model = work.model().to(device).eval()
-    settings = InferenceSettings(views="d4", precision="bf16")
+    settings = InferenceSettings(views="d4", precision="bf16", tile_px=512)
     side_px = settings.tile_px + (tiles - 1) * (settings.tile_px - settings.overlap_px)
     trained = SimpleNamespace(model=model, taxonomy=BCSS_WSSS, settings=SimpleNamespace(inference=settings))
     gate = Gate((0.0,) * len(BCSS_WSSS), work.side_px)
@@ -269,14 +268,8 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def main() -> None:
-    """Measure the case that the argument describes."""
-    options = json.loads(sys.argv[1])
+def measured_case(case: str, device: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Measure a case by its name."""
     if options.get("way") != "plain":
         keep_freed_memory()  # as every command does
-    case, device = CASES[options.pop("case")], torch.device(options.pop("device"))
-    sys.stdout.write(json.dumps(case(device, **options)) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    return CASES[case](torch.device(device), **options)

@@ -1,9 +1,6 @@
-"""Time, memory and operations of a piece of work, in a process of its own."""
+"""Time, memory and operations of a piece of work."""
 
-import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -83,14 +80,6 @@ def measure(
             counted()
     spread = (min(seconds), max(seconds))
     return Measured(median(seconds), spread, peak / GIB, flops.get_total_flops() / 1e12, traffic.bytes / GIB)
-
-
-def in_own_process(case: str, device: str, **options: Any) -> dict[str, Any]:
-    """Return what ``benchmarks.speed.cases`` says about a case, measured by a fresh interpreter."""
-    command = [sys.executable, "-m", "benchmarks.speed.cases", json.dumps({"case": case, "device": device, **options})]
-    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
-    return result
 
 
 def as_dict(measured: Measured, **more: Any) -> dict[str, Any]:

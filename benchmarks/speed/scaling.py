@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from benchmarks.speed.measuring import in_own_process
+from benchmarks.speed.processes import in_own_process
 
 SMALL: dict[str, Any] = {"batch": 4, "classes": 4, "prototypes": 3, "side_px": 112}
 """Where each axis starts from: steps of seconds."""
