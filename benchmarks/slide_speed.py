@@ -89,8 +89,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
             classes = len(trained.taxonomy)
             with canvas(Path(folder) / "maps", reader.height_px, reader.width_px, classes) as maps:
-                for block in prediction.blocks(lambda _count: None):
-                    maps.write(block.y_px, block.x_px, block.mask, block.confidence, block.probabilities)
+                maps.write_all(prediction.blocks(lambda _count: None))
         mapped.append(time.monotonic() - start)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -61,8 +61,7 @@ def predict_slide(
     taxonomy = trained.taxonomy
     with canvas(folder / MAPS, reader.height_px, reader.width_px, len(taxonomy)) as maps:
         with progress_bar(f"Tiles of {source.path.name}", prediction.tiles) as advance:
-            for block in prediction.blocks(advance):
-                maps.write(block.y_px, block.x_px, block.mask, block.confidence, block.probabilities)
+            maps.write_all(prediction.blocks(advance))
         areas = _write_areas(folder, maps, taxonomy, reader, regions, scale)
         unreadable = _on_finest_page(prediction.unreadable, scale)
         if unreadable and prediction.read_px == 0:

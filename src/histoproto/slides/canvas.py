@@ -1,10 +1,11 @@
 """Maps of a slide on disk, written block by block; what is never written takes no room."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
@@ -13,7 +14,15 @@ from zarr.codecs import ZstdCodec
 
 from histoproto.slides.samples import SAMPLE_PX, samples
 
-CHUNK_PX = 512
+ROWS, COLUMNS = 128, 2048
+"""Of a chunk: as many rows as a block of a prediction has, so that few chunks are packed twice."""
+SAMPLED_ROWS = 64
+"""Of a chunk of probabilities, which have a quarter of the rows; fewer would make too many files."""
+
+Bytes2: TypeAlias = UInt8[np.ndarray, "rows columns"]
+Bytes3: TypeAlias = UInt8[np.ndarray, "classes rows columns"]
+Placed: TypeAlias = tuple[int, int, Bytes2, Bytes2, Bytes3]
+"""A block as ``Canvas.write`` takes it: first row, first column, labels, confidence, probabilities."""
 
 
 class Canvas:
@@ -29,12 +38,23 @@ class Canvas:
     def __init__(self, folder: Path, height_px: int, width_px: int, classes: int) -> None:
         size = height_px, width_px
         sampled = classes, -(-height_px // SAMPLE_PX), -(-width_px // SAMPLE_PX)
-        self.labels = _array(folder / "labels", size, classes)
+        self.labels = _array(folder / "labels", size, (ROWS, COLUMNS), classes)
         """``(height, width)``; class indices, ``classes`` for background, 255 for undecided."""
-        self.confidence = _array(folder / "confidence", size, 0)
+        self.confidence = _array(folder / "confidence", size, (ROWS, COLUMNS), 0)
         """``(height, width)``; 255 for 1."""
-        self.probabilities = _array(folder / "probabilities", sampled, 0)
+        self.probabilities = _array(folder / "probabilities", sampled, (1, SAMPLED_ROWS, COLUMNS), 0)
         """``(classes, height / 4, width / 4)``; 255 for 1."""
+
+    def write_all(self, blocks: Iterable[Placed]) -> None:
+        """Write blocks, each while the next one is being made; arguments of each and errors as ``write``."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-maps") as writer:
+            writing: Future[None] | None = None
+            for block in blocks:
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(self.write, *block)
+            if writing is not None:
+                writing.result()
 
     def write(
         self,
@@ -76,7 +96,6 @@ def canvas(folder: Path, height_px: int, width_px: int, classes: int) -> Iterato
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _array(folder: Path, shape: tuple[int, ...], fill: int) -> Any:
-    chunks = (*[1] * (len(shape) - 2), CHUNK_PX, CHUNK_PX)
+def _array(folder: Path, shape: tuple[int, ...], chunks: tuple[int, ...], fill: int) -> Any:
     packed = ZstdCodec(level=1)
     return zarr.create_array(folder, shape=shape, chunks=chunks, dtype="uint8", fill_value=fill, compressors=packed)
