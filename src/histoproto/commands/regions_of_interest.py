@@ -1,7 +1,7 @@
 """Regions that somebody has drawn on slides, as ``--region`` names them."""
 
-from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,13 +62,13 @@ def require_own_regions(path: Path, slides: Sequence[Path]) -> None:
 
 def names_of(regions: "Sequence[QuPathObject]") -> list[str]:
     """Return a name for each region, none twice and none ``slide``: its own, its class's, or ``region``."""
-    taken = Counter(["slide"])
-    names = []
-    for region in regions:
-        name = region.label or region.name or "region"
-        taken[name] += 1
-        names.append(name if taken[name] == 1 else f"{name} ({taken[name]})")
-    return names
+    given = [region.label or region.name or "region" for region in regions]
+    names = {"slide": None}
+    for name in given:
+        others = (f"{name} ({number})" for number in count(2))
+        free = (other for other in others if other not in names and other not in given)
+        names[next(free) if name in names else name] = None
+    return list(names)[1:]
 
 
 def rings_of(regions: "Sequence[QuPathObject]") -> "list[Float[np.ndarray, 'points 2']]":
