@@ -161,11 +161,11 @@ def _show(found: dict[str, Any], failed: dict[str, str], out: Path, count: int, 
 
     console = Console()
     table = Table(title=Text(f"{out}: {count} patches in {LABELS}"))
-    for column in ("slide", "places with tissue", "blurred", "ink", "patches", ""):
-        table.add_column(column, justify="left" if column in ("slide", "") else "right")
+    for column in ("slide", "places with tissue", "blurred", "ink", "patches", "state"):
+        table.add_column(column, justify="left" if column in ("slide", "state") else "right")
     for name, entry in found.items():
         numbers = (str(entry[column]) for column in ("places", "blurred", "ink", "patches"))
-        table.add_row(Text(name), *numbers, "kept" if entry["kept"] else "")
+        table.add_row(Text(name), *numbers, "kept" if entry["kept"] else "new")
     if found:
         console.print(table)
     print_failures(failed)

@@ -79,5 +79,6 @@ def _mpp(text: str | None, where: str) -> float | None:
         mpp = math.nan
     if plausible_mpp(mpp) is None:
         low, high = PLAUSIBLE_MPP
-        raise DataError(f"{where}: mpp {text} is no number of {low:g} to {high:g} microns per pixel")
+        comma = "; write a point in place of the comma" if "," in (text or "") else ""
+        raise DataError(f"{where}: mpp {text} is no number of {low:g} to {high:g} microns per pixel{comma}")
     return mpp
