@@ -20,6 +20,12 @@ def test_a_log_file_gets_a_line_now_and_then_and_none_for_what_is_soon_done(caps
     for seconds, done in ((1, 1), (40, 20), (50, 30), (80, 50), (120, 100)):
         clock[0] = float(seconds)
         lines.reach(done, 100)
-    assert (
-        capsys.readouterr().err == "Tiles of a.svs: 20 of 100, 0:02:40 left\nTiles of a.svs: 50 of 100, 0:01:20 left\n"
-    )
+    assert capsys.readouterr().err.splitlines() == [
+        "Tiles of a.svs: 20 of 100, 0:02:40 left",
+        "Tiles of a.svs: 50 of 100, 0:01:20 left",
+        "Tiles of a.svs: 100 of 100, after 0:02:00",
+    ]
+    soon = LogLines("Tiles of b.svs")
+    clock[0] += 29
+    soon.reach(3, 3)
+    assert capsys.readouterr().err == ""

@@ -1,11 +1,6 @@
 """Time histoproto beside a plain way of computing the same, and keep the figures as JSON.
 
-usage: python -m benchmarks.speed [--device cuda] [--out bench.json] [--against FILE] [--only NAME ...] [--scaling PNG]
-  --against FILE   figures of an earlier run, to print ratios to
-  --only NAME      rows to measure: step, evaluation, refinement, slide, bank, loading; all if left out
-  --scaling PNG    measure instead how a step grows with prototypes, classes, batch and side, and draw it
-
-Under ten minutes on two cores. Each row runs in a process of its own, so that its memory is its own.
+All of it takes under ten minutes on two cores. Each row is measured in a process of its own: so is its memory.
 """
 
 import argparse
@@ -51,13 +46,25 @@ ALONE: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main() -> None:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("bench.json"))
-    parser.add_argument("--against", type=Path)
-    parser.add_argument("--only", nargs="+")
-    parser.add_argument("--scaling", type=Path)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    cases = sorted({case for case, *_ in (*SIDE_BY_SIDE.values(), *ALONE.values())})
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"), help="figures; default bench.json")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="figures of an earlier run, to print ratios to")
+    parser.add_argument(
+        "--only", nargs="+", choices=cases, metavar="NAME", help=f"of {', '.join(cases)}; all if left out"
+    )
+    parser.add_argument(
+        "--scaling",
+        type=Path,
+        metavar="PNG",
+        help="measure instead how a step grows with prototypes, classes, batch and side, and draw it",
+    )
     options = parser.parse_args()
+    if options.against and not options.against.is_file():
+        parser.error(f"--against {options.against}: no such file")
+    if options.against and options.against.resolve() == options.out.resolve():
+        parser.error(f"--against {options.against} would be written over; give another --out")
     if options.scaling:
         from benchmarks.speed.scaling import draw_scaling  # matplotlib would count as memory of each measurement
 

@@ -34,7 +34,9 @@ def as_table(figures: dict[str, Any]) -> str:
 
 def against(figures: dict[str, Any], before: dict[str, Any]) -> str:
     """Return how each row's time and memory compare with those of an earlier run."""
-    lines = ["| against before | time | memory |", "|---|---|---|"]
+    other = [name for name in ("device", "versions") if figures.get(name) != before.get(name)]
+    lines = [f"Note: {name} was {before.get(name)}, now {figures.get(name)}" for name in other]
+    lines += ["", "| against before | time | memory |", "|---|---|---|"]
     for name, row in figures["rows"].items():
         if name in before["rows"]:
             now, then = row["ours"], before["rows"][name]["ours"]

@@ -57,13 +57,18 @@ class LogLines:
         self._began = self._said = monotonic()
 
     def reach(self, done: int, total: int) -> None:
-        """Say how far it is and how long it may still take, unless that was said lately or it is done."""
+        """Say how far it is and how long it may take, unless that was said lately; and the end of what took long."""
         now = monotonic()
-        if now - self._said < SAY_EVERY_S or not 0 < done < total:
+        taken, ended = now - self._began, done >= total
+        if taken < SAY_EVERY_S or not (ended or now - self._said >= SAY_EVERY_S) or not done:
             return
         self._said = now
-        left = timedelta(seconds=round((now - self._began) / done * (total - done)))
-        sys.stderr.write(f"{self._description}: {done} of {total}, {left} left\n")
+        when = f"after {_clock(taken)}" if ended else f"{_clock(taken / done * (total - done))} left"
+        sys.stderr.write(f"{self._description}: {done} of {total}, {when}\n")
+
+
+def _clock(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))
 
 
 @contextmanager

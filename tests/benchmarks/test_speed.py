@@ -47,3 +47,5 @@ def test_the_table_says_how_many_times_faster_and_how_near_to_the_ceiling():
 
 def test_two_runs_are_compared_by_ratios():
     assert "| step pbip corrected | x 0.50 | x 1.00 |" in against(figures(1.0), figures(2.0))
+    assert "Note" not in against(figures(1.0), figures(2.0))
+    assert "Note: device was a GPU, now 2 CPU threads" in against(figures(1.0), {**figures(2.0), "device": "a GPU"})

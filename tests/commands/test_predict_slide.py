@@ -104,9 +104,11 @@ def test_a_region_restricts_the_prediction_and_has_its_own_areas(command, traine
     table = pd.read_csv(tmp_path / "out" / "slide" / "areas.csv")
     assert table["region"].unique().tolist() == ["slide", "biopsy", "biopsy (2)"]
     assert table.groupby("region")["pixels"].sum().nunique() == 1
+    notes = json.loads((tmp_path / "out" / "slide" / "areas.json").read_text())["notes"]
+    assert notes == ["predicted inside the 2 outlines of --region alone: areas are of the tissue there"]
     overlay = np.asarray(Image.open(tmp_path / "out" / "slide" / "overlay.png"))
     factor = overlay.shape[1] / labels.shape[1]
-    assert (overlay[int(60 * factor), int(110 * factor) : int(250 * factor)] == OUTLINE_COLOUR).all()
+    assert (overlay[int(60 * factor), int(200 * factor) : int(250 * factor)] == OUTLINE_COLOUR).all()
 
 
 def test_a_region_of_a_slide_whose_width_is_no_multiple_of_the_scale_stays_in_its_place(command, trained, tmp_path):

@@ -23,6 +23,7 @@ def test_a_name_that_somebody_has_given_is_not_given_again():
 def test_outlines_are_closed_and_hold_holes_but_not_tissue():
     hole = shapely.Polygon(BOX.exterior, [shapely.box(2, 2, 4, 4).exterior])
     both = shapely.MultiPolygon([hole, shapely.box(20, 0, 30, 10)])
-    rings = rings_of([region("Tumor", geometry=both), region("Tissue")])
+    (name, rings), *others = rings_of([region("Tumor", geometry=both), region("Tissue")]).items()
+    assert (name, others) == ("Tumor", [])
     assert [len(ring) for ring in rings] == [5, 5, 5]
     assert all(np.array_equal(ring[0], ring[-1]) for ring in rings)

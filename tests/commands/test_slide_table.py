@@ -86,7 +86,7 @@ def test_where_the_table_says_nothing_the_option_holds(command, trained, bare, t
         ("path\nabsent.tif\n", "does not exist; 1 of 1"),
         ("path,mpp\nslides/one.tif,big\n", "line 2: mpp big"),
         ("path,mpp\nslides/one.tif,353\n", "line 2: mpp 353"),
-        ("path,mpp\nslides/one.tif,\"0,25\"\n", "line 2: mpp 0,25 .*; write a point in place of the comma"),
+        ('path,mpp\nslides/one.tif,"0,25"\n', "line 2: mpp 0,25 .*; write a point in place of the comma"),
     ],
 )
 def test_a_wrong_table_is_refused_in_one_sentence(bare, tmp_path, text, sentence):

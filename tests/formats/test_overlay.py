@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from histoproto.formats.areas import class_areas
-from histoproto.formats.overlay import LONGEST_PX, TINT, UNDECIDED_COLOUR, draw_overlay, write_overlay
+from histoproto.formats.overlay import LONGEST_PX, OUTLINE_COLOUR, TINT, UNDECIDED_COLOUR, draw_overlay, write_overlay
 from histoproto.taxonomy import BCSS_WSSS, IGNORE, Taxonomy
 
 
@@ -86,3 +86,17 @@ def test_the_file_is_an_rgb_png(tmp_path):
     with Image.open(tmp_path / "out" / "overlay.png") as image:
         assert (image.format, image.mode) == ("PNG", "RGB")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["overlay.png"]
+
+
+def test_what_was_asked_for_is_outlined_with_its_name_even_at_the_border():
+    mask = halves(0, 1)
+    ring = np.array([[-5.0, -5.0], [300, -5], [300, 400], [-5, 400], [-5, -5]])
+    areas = class_areas(mask, BCSS_WSSS, None)
+    picture, unnamed = (
+        np.asarray(draw_overlay(grey(600, 600), mask, BCSS_WSSS, areas, None, {name: [ring]})) for name in ("left", " ")
+    )
+    assert (picture[400, 20:280] == OUTLINE_COLOUR).all()
+    assert (picture[20:380, 300] == OUTLINE_COLOUR).all()
+    rows, columns = np.nonzero((picture != unnamed).any(-1))
+    assert 0 < rows.min() <= rows.max() < 40
+    assert 0 < columns.min() <= columns.max() < 80

@@ -10,6 +10,8 @@ from histoproto.commands.slide_state import is_finished
 from histoproto.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from histoproto.contracts import SlideReader
     from histoproto.formats.qupath import QuPathObject
     from histoproto.inference.settings import InferenceSettings
@@ -98,7 +100,12 @@ class Predictor:
             "width_px": reader.width_px,
             "height_px": reader.height_px,
             "mpp": reader.mpp,
-            "notes": [*_mpp_notes(own_mpp, given_mpp), *_scale_notes(source.mpp, reader.mpp), *_notes(source, found)],
+            "notes": [
+                *_mpp_notes(own_mpp, given_mpp),
+                *_scale_notes(source.mpp, reader.mpp),
+                *_region_notes(regions or []),
+                *_notes(source, found),
+            ],
             **found,
         }
         write_json(folder / AREAS, content)
@@ -162,6 +169,19 @@ def _scale_notes(own: float | None, read: float | None) -> list[str]:
     if own is None or read is None or own / read - 1 <= SAME_MPP:
         return []
     return [f"has {own:.4g} microns per pixel and was enlarged to {read:.4g}, as in training: details are missing"]
+
+
+def _region_notes(regions: "Sequence[QuPathObject]") -> list[str]:
+    """Return that areas are not those of the whole slide, and what was trusted to be tissue."""
+    from histoproto.commands.regions_of_interest import TISSUE
+
+    others = sum(region.name != TISSUE for region in regions)
+    if not others:
+        return []
+    inside = "the outline" if others == 1 else f"the {others} outlines"
+    if others == len(regions):
+        return [f"predicted inside {inside} of --region alone: areas are of the tissue there"]
+    return [f"outlines of the class {TISSUE} were trusted, and {inside} beside them, too: all in them is tissue"]
 
 
 def _notes(source: "PagedReader", found: dict[str, Any]) -> list[str]:

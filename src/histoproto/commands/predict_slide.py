@@ -149,7 +149,7 @@ def _write_overview(
     photograph = thumbnail(source, OVERVIEW_PX, lambda _part: None)  # where it is damaged the labels say so
     width_um = None if source.mpp is None else source.width_px * source.mpp
     shrunk = photograph.shape[1] / source.width_px
-    rings = [ring * shrunk for ring in rings_of(regions)]
+    rings = {name: [ring * shrunk for ring in own] for name, own in rings_of(regions).items()}
     write_overlay(folder / "overlay.png", photograph, maps.labels[::step, ::step], taxonomy, areas, width_um, rings)
 
 

@@ -98,7 +98,7 @@ def _say_kept(count: int, out: Path) -> None:
     if count:
         inputs = "1 input was" if count == 1 else f"{count} inputs were"
         sys.stdout.write(
-            f"{inputs} predicted before by the same checkpoint; delete the folder in {out} to repeat it.\n"
+            f"{inputs} predicted before by the same checkpoint; delete its folder in {out} to repeat it.\n"
         )
 
 

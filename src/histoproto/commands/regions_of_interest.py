@@ -71,16 +71,19 @@ def names_of(regions: "Sequence[QuPathObject]") -> list[str]:
     return list(names)[1:]
 
 
-def rings_of(regions: "Sequence[QuPathObject]") -> "list[Float[np.ndarray, 'points 2']]":
-    """Return the closed outlines of what somebody has drawn, holes among them; tissue, which shows itself, is left out.
+def rings_of(regions: "Sequence[QuPathObject]") -> "dict[str, list[Float[np.ndarray, 'points 2']]]":
+    """Return the closed outlines of each region, holes behind, by its name; tissue, which shows itself, is left out.
 
     Args:
         regions: in pixels of the slide's finest page, as the outlines are.
     """
     import shapely
 
-    polygons = shapely.get_parts([region.geometry for region in regions if region.name != TISSUE])
-    return [shapely.get_coordinates(ring) for ring in shapely.get_rings(polygons)]
+    return {
+        name: [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(region.geometry))]
+        for name, region in zip(names_of(regions), regions, strict=True)
+        if region.name != TISSUE
+    }
 
 
 def read_regions(path: Path, slide: Path) -> "list[QuPathObject]":

@@ -80,10 +80,10 @@ def with_legend(picture: Image.Image, entries: Sequence[Entry], bar: ScaleBar | 
         bar: None where the scale is unknown.
     """
     text_px = int(np.clip(max(picture.size) / 60, 14, 30))
-    font = _font(text_px)
+    letters = font(text_px)
     pad = text_px // 2
-    widths = [text_px + pad + math.ceil(font.getlength(entry.text)) for entry in entries]
-    bar_width = 0 if bar is None else math.ceil(font.getlength(bar.text)) + pad + bar.width_px
+    widths = [text_px + pad + math.ceil(letters.getlength(entry.text)) for entry in entries]
+    bar_width = 0 if bar is None else math.ceil(letters.getlength(bar.text)) + pad + bar.width_px
     sheet_width = max(picture.width, max((*widths, bar_width)) + 2 * pad)
     places, x, line = [], pad, 0
     for width in widths:
@@ -102,24 +102,24 @@ def with_legend(picture: Image.Image, entries: Sequence[Entry], bar: ScaleBar | 
         middle = top + row * pitch + text_px // 2
         swatch = (left, middle - text_px // 2, left + text_px - 1, middle - text_px // 2 + text_px - 1)
         draw.rectangle(swatch, fill=entry.colour, outline=(60, 60, 60))
-        draw.text((left + text_px + pad, middle), entry.text, fill=INK, font=font, anchor="lm")
+        draw.text((left + text_px + pad, middle), entry.text, fill=INK, font=letters, anchor="lm")
     if bar is not None:
-        _draw_bar(draw, bar, sheet_width - pad, top + line * pitch + text_px // 2, text_px, font)
+        _draw_bar(draw, bar, sheet_width - pad, top + line * pitch + text_px // 2, text_px, letters)
     return sheet
 
 
 def _draw_bar(
-    draw: ImageDraw.ImageDraw, bar: ScaleBar, right: int, middle: int, text_px: int, font: ImageFont.FreeTypeFont
+    draw: ImageDraw.ImageDraw, bar: ScaleBar, right: int, middle: int, text_px: int, letters: ImageFont.FreeTypeFont
 ) -> None:
     left = right - bar.width_px
     thick, tick = max(1, text_px // 10), text_px // 3
     draw.rectangle((left, middle - thick, right - 1, middle + thick - 1), fill=INK)
     for x in (left, right - 2 * thick):
         draw.rectangle((x, middle - tick, x + 2 * thick - 1, middle + tick - 1), fill=INK)
-    draw.text((left - text_px // 2, middle), bar.text, fill=INK, font=font, anchor="rm")
+    draw.text((left - text_px // 2, middle), bar.text, fill=INK, font=letters, anchor="rm")
 
 
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
+def font(size_px: int) -> ImageFont.FreeTypeFont:
     """Return DejaVu Sans, which comes with matplotlib: the font that comes with Pillow has neither µ nor ²."""
     import matplotlib as mpl
 

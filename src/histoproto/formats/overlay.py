@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -9,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from histoproto.atomic import replacing
 from histoproto.formats.areas import Area
-from histoproto.formats.legend import Entry, class_entries, scale_bar, with_legend
+from histoproto.formats.legend import Entry, class_entries, font, scale_bar, with_legend
 from histoproto.taxonomy import IGNORE, Colour, Taxonomy
 
 LONGEST_PX = 2048
@@ -21,7 +23,10 @@ TINT = 0.28
 UNDECIDED_COLOUR: Colour = (128, 128, 128)
 """Tint of pixels that the mask leaves out (255)."""
 OUTLINE_COLOUR: Colour = (0, 0, 0)
-"""Of what was asked for."""
+CASING_COLOUR: Colour = (255, 255, 255)
+"""Of what was asked for, with its name."""
+Outlines: TypeAlias = Mapping[str, Sequence[Float[np.ndarray, "points 2"]]]
+"""Closed rings of x, y in pixels of the image, at least one for each name."""
 
 
 def write_overlay(
@@ -31,7 +36,7 @@ def write_overlay(
     taxonomy: Taxonomy,
     areas: Mapping[str, Area],
     width_um: float | None,
-    outlines: Sequence[Float[np.ndarray, "points 2"]] = (),
+    outlines: Outlines = MappingProxyType({}),
 ) -> None:
     """Write an overlay PNG, atomically; arguments as ``draw_overlay``."""
     picture = draw_overlay(rgb, mask, taxonomy, areas, width_um, outlines)
@@ -45,7 +50,7 @@ def draw_overlay(
     taxonomy: Taxonomy,
     areas: Mapping[str, Area],
     width_um: float | None,
-    outlines: Sequence[Float[np.ndarray, "points 2"]] = (),
+    outlines: Outlines = MappingProxyType({}),
 ) -> Image.Image:
     """Return the image with its mask, and below it a legend and a scale bar; background stays as it is.
 
@@ -57,7 +62,7 @@ def draw_overlay(
         taxonomy: names and colours.
         areas: of the classes, counted at full resolution; see ``class_areas``.
         width_um: width of the field in microns, None where unknown: then there is no scale bar.
-        outlines: of what was asked for, drawn in black: closed rings of x, y in pixels of the image.
+        outlines: of what was asked for, drawn in black with their names.
     """
     size = _picture_size(rgb.shape[1], rgb.shape[0])
     tissue = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
@@ -75,13 +80,21 @@ def draw_overlay(
     return with_legend(_with_outlines(picture, outlines, size[0] / rgb.shape[1]), entries, bar)
 
 
-def _with_outlines(
-    picture: UInt8[np.ndarray, "height width 3"], outlines: Sequence[Float[np.ndarray, "points 2"]], factor: float
-) -> Image.Image:
+def _with_outlines(picture: UInt8[np.ndarray, "height width 3"], outlines: Outlines, factor: float) -> Image.Image:
     image = Image.fromarray(picture)
     pen, width_px = ImageDraw.Draw(image), max(2, round(max(image.size) / 600))
-    for corners in outlines:
-        pen.line([(x * factor, y * factor) for x, y in corners.tolist()], OUTLINE_COLOUR, width_px, joint="curve")
+    lines = [[(x * factor, y * factor) for x, y in ring.tolist()] for rings in outlines.values() for ring in rings]
+    for colour, width in ((CASING_COLOUR, 2 * width_px + 1), (OUTLINE_COLOUR, width_px)):
+        for line in lines:
+            pen.line(line, colour, width, joint="curve")
+    text_px = max(14, round(max(image.size) / 60))
+    for name, rings in outlines.items():
+        left, top = min((ring * factor).min(0).tolist() for ring in rings)
+        place = (
+            min(max(left, 0), image.width - text_px) + width_px,
+            min(max(top, 0), image.height - text_px) + width_px,
+        )
+        pen.text(place, name, OUTLINE_COLOUR, font(text_px), stroke_width=width_px, stroke_fill=CASING_COLOUR)
     return image
 
 

@@ -21,14 +21,14 @@ from histoproto.inference.settings import InferenceSettings
 from histoproto.inference.window_means import WindowMeans
 from histoproto.progress import Advance
 from histoproto.slides.areas import AreaOfInterest
-from histoproto.slides.blend import Band
+from histoproto.slides.blend import BAND_ROWS, Band
 from histoproto.slides.damage import read_around_damage
 from histoproto.slides.pieces import Piece, cut_into_pieces
 from histoproto.slides.samples import samples
 from histoproto.slides.stream import map_pieces
 from histoproto.taxonomy import IGNORE
 
-PIECE_BYTES = 250_000_000
+PIECE_BYTES = 200_000_000
 """Memory for the blended maps of one piece; all that is made of them takes about as much again."""
 FEWEST_TILES = 3
 """Tiles beside each other in a piece, whatever memory they take."""
@@ -169,22 +169,24 @@ class _Rows(NamedTuple):
 
 
 def _with_scores(piece: Piece, bands: Iterable[Band], window_px: int) -> Iterator[_Rows]:
-    """Yield the rows of a piece, each as soon as the scores of its window are complete."""
+    """Yield the rows of a piece as soon as their windows' scores are complete, up to multiples of ``BAND_ROWS``."""
     columns = slice(piece.left_px - piece.area.x_px, piece.right_px - piece.area.x_px)
     means = WindowMeans(piece.area.height_px, window_px)
-    waiting = RowQueue()
-    done = 0
+    maps, scores = RowQueue(), RowQueue()
+    top, done = piece.area.y_px, 0
     for band in bands:
         evidence = torch.from_numpy(band.maps)
         classes = len(evidence) // 2
-        scores = means.push(evidence[classes + 1 :])[..., columns]
-        waiting.push(evidence[: classes + 1, :, columns].clone())  # without the scores, which take as much memory
-        ready = scores.shape[1]
-        if ready:
-            rows = waiting.rows(done, done + ready)
-            yield _Rows(piece.area.y_px + done, rows[:-1], rows[-1], scores)
-            done += ready
-            waiting.drop(done)
+        maps.push(evidence[: classes + 1, :, columns].clone())  # without the scores, which take as much memory
+        scores.push(means.push(evidence[classes + 1 :])[..., columns])
+        complete = scores.end == piece.area.height_px
+        end = scores.end if complete else (top + scores.end) // BAND_ROWS * BAND_ROWS - top
+        if end > done:
+            rows = maps.rows(done, end)
+            yield _Rows(top + done, rows[:-1], rows[-1], scores.rows(done, end))
+            done = end
+            maps.drop(done)
+            scores.drop(done)
 
 
 def _as_bytes(values: Float[Tensor, " *shape"]) -> UInt8[np.ndarray, " *shape"]:

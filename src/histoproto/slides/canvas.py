@@ -12,10 +12,11 @@ import zarr
 from jaxtyping import UInt8
 from zarr.codecs import ZstdCodec
 
+from histoproto.slides.blend import BAND_ROWS
 from histoproto.slides.samples import SAMPLE_PX, samples
 
-ROWS, COLUMNS = 128, 2048
-"""Of a chunk: as many rows as a block of a prediction has, so that few chunks are packed twice."""
+ROWS, COLUMNS = BAND_ROWS, 2048
+"""Of a chunk: the rows of a block of a prediction, so that hardly any chunk is packed twice."""
 SAMPLED_ROWS = 64
 """Of a chunk of probabilities, which have a quarter of the rows; fewer would make too many files."""
 
@@ -47,14 +48,16 @@ class Canvas:
 
     def write_all(self, blocks: Iterable[Placed]) -> None:
         """Write blocks, each while the next one is being made; arguments of each and errors as ``write``."""
+        writing: Future[None] | None = None
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-maps") as writer:
-            writing: Future[None] | None = None
-            for block in blocks:
+            try:
+                for block in blocks:
+                    if writing is not None:
+                        writing.result()
+                    writing = writer.submit(self.write, *block)
+            finally:  # also where the next block could not be made: a full disk may be why
                 if writing is not None:
                     writing.result()
-                writing = writer.submit(self.write, *block)
-            if writing is not None:
-                writing.result()
 
     def write(
         self,

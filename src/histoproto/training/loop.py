@@ -255,7 +255,7 @@ def _checked(training: _Training, step: Watched | None, interruption: Interrupti
     Raises:
         TrainingError: if the loss of the step, or a term of it, is no finite number in any process.
     """
-    bad = step is not None and not step.finite.item()
+    bad = step is not None and not step.is_finite()
     bad_anywhere, interrupted = agree(training.fabric, bad, interruption.asked)
     if bad_anywhere and step is not None:
         raise not_finite(training.fabric, step, training.run.checkpoint("last"))
