@@ -17,6 +17,7 @@ where rounding decides. Nothing has to be compiled.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,8 @@ from histoproto.threads import side_by_side
 
 LEAST_PROBABILITY = 1e-5
 """Probabilities below it are raised to it, as pydensecrf does."""
+KEPT_PX = 2**20
+"""The lattice of places is kept for the next photograph of the same size, if it has no more pixels than this: 60 MB."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,16 @@ class DenseCRF:
     Args:
         image: RGB in [0, 1].
         settings: strengths and widths.
-        places: the lattice of :func:`lattice_of_places`, where several photographs of one size share it.
     """
 
-    def __init__(
-        self, image: Float[Tensor, "3 height width"], settings: DenseCRFSettings, places: Lattice | None = None
-    ) -> None:
+    def __init__(self, image: Float[Tensor, "3 height width"], settings: DenseCRFSettings) -> None:
+        height, width = image.shape[-2:]
+        smooth = _kept_smoothing if height * width <= KEPT_PX else _smoothing
         self._settings = settings
-        self._smooth = places or lattice_of_places(image, settings)
+        self._smooth = smooth(height, width, settings.smooth_px, image.device, image.dtype)
+        places = _places(height, width, image.device, image.dtype)
         colours = 255 * image.flatten(1)
-        edges = torch.cat([_places(image) / settings.edge_px, colours / settings.edge_colour])
+        edges = torch.cat([places / settings.edge_px, colours / settings.edge_colour])
         self._edges = Lattice(edges.T).normalised()
 
     def __call__(self, probabilities: Float[Tensor, "classes height width"]) -> Float[Tensor, "classes height width"]:
@@ -76,11 +79,6 @@ class DenseCRF:
             messages = smooth + settings.edge_weight * self._edges.filter(pixels)
             beliefs = (evidence + torch.stack(messages.unbind(1))).softmax(0)
         return beliefs.view_as(probabilities)
-
-
-def lattice_of_places(image: Float[Tensor, "*three height width"], settings: DenseCRFSettings) -> Lattice:
-    """Return the filter of all photographs of this size, ``D^-1/2 k_s D^-1/2``."""
-    return Lattice(_places(image).T / settings.smooth_px).normalised()
 
 
 def dense_crf(
@@ -100,18 +98,24 @@ def dense_crf(
 
     def refined(pair: tuple[Tensor, Tensor]) -> Tensor:
         image, given = pair
-        return DenseCRF(image, settings, places)(given)
+        return DenseCRF(image, settings)(given)
 
     pairs = zip(images, probabilities, strict=True)
-    places = lattice_of_places(images, settings)
-    return torch.stack(list(side_by_side(refined, pairs, images.device)))
+    return torch.stack(list(side_by_side(refined, pairs, images.device, first_alone=True)))
 
 
-def _places(image: Float[Tensor, "*channels height width"]) -> Float[Tensor, "2 points"]:
+def _smoothing(height: int, width: int, smooth_px: float, device: torch.device, dtype: torch.dtype) -> Lattice:
+    """Return the filter ``D^-1/2 k_s D^-1/2`` of all photographs of a size."""
+    return Lattice(_places(height, width, device, dtype).T / smooth_px).normalised()
+
+
+_kept_smoothing = lru_cache(maxsize=1)(_smoothing)
+
+
+def _places(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "2 points"]:
     """Return column and row of each pixel."""
-    height, width = image.shape[-2:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return torch.stack([columns, rows]).flatten(1).to(image)
+    return torch.stack([columns, rows]).flatten(1).to(device, dtype)
 
 
 def _pixels(planes: Float[Tensor, "classes points"]) -> Float[Tensor, "points classes"]:

@@ -30,5 +30,5 @@ def weighted_mean(
     used = [(level, weight) for level, weight in zip(levels, weights, strict=True) if weight]
     total = used[0][1] * used[0][0]
     for level, weight in used[1:]:
-        total = total + weight * level
+        total = total.add(level, alpha=weight)
     return total / sum(weight for _, weight in used)
