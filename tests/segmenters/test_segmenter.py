@@ -10,6 +10,7 @@ from histoproto.segmenters.deeplab_v2 import AtrousPyramid, DeepLabV2
 from histoproto.segmenters.networks import ARCHITECTURES, build_network
 from histoproto.segmenters.segmenter import LOSSES, PseudoMaskSegmenter
 from histoproto.segmenters.settings import SegmenterSettings
+from tests.pretend_device import pretended_device
 
 CLASSES = 3
 
@@ -179,3 +180,19 @@ def test_relabelling_begins_at_its_step():
     images, labels, masks, composed = batch()
     early, late = (float(model.training_step(images, labels, masks, composed, step).loss.detach()) for step in (4, 5))
     assert early != late
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_segmenter_computes_on_another_device_what_it_computes_on_the_cpu(loss):
+    def loss_on(device):
+        torch.manual_seed(0)
+        model = segmenter(loss=loss, relabel=0.5, labels_weight=0.5, absent_weight=0.5)
+        average = Averaged(model, 0.9)
+        model.taught_by(average.network)
+        for network in (model, average):
+            network.to(device)
+        return model.training_step(*(tensor.to(device) for tensor in batch()), 0).loss.detach().cpu()
+
+    with pretended_device() as device:
+        there = loss_on(device)
+    torch.testing.assert_close(there, loss_on(torch.device("cpu")))

@@ -30,5 +30,5 @@ def pseudo_mask(
     gated = maps.masked_fill(~allowed, -torch.inf)
     best, winner = gated.max(1)
     decided = ((gated == best[:, None]) & allowed).sum(1) == 1
-    mask = winner.to(torch.uint8).where(decided, torch.tensor(UNDECIDED, dtype=torch.uint8, device=maps.device))
+    mask = winner.to(torch.uint8).masked_fill(~decided, UNDECIDED)
     return mask if background is None else mask.masked_fill(background, classes)

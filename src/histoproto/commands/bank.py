@@ -164,11 +164,10 @@ def _features(
     study: "Study", records: "list[PatchRecord]", encoder: "ImageEncoder", identity: dict[str, Any]
 ) -> "PatchFeatures":
     """Return features and white shares from STUDY/features, or compute and keep them."""
-    import torch
-
     from histoproto.banks.features import encode_patches, load_features, save_features
     from histoproto.banks.folder import content_key
     from histoproto.banks.white import RULE
+    from histoproto.device import fastest_device
     from histoproto.progress import progress_bar
 
     key = content_key({"data": study.data_hash(), "encoder": identity["fingerprint"], "white": RULE, "of": "single"})
@@ -176,7 +175,7 @@ def _features(
     kept = load_features(file, key)
     if kept is not None:
         return kept
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fastest_device()
     with progress_bar("Encoding patches", len(records)) as advance:
         features = encode_patches(encoder, [record.path for record in records], device, advance)
     save_features(file, key, features)

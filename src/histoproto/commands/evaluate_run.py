@@ -37,7 +37,7 @@ def evaluate_run(
     from histoproto.inference.gate import Gate
     from histoproto.wiring.runs import load_run
 
-    trained = load_run(run, checkpoint).refined(refine, refine_weights)
+    trained = load_run(run, checkpoint).refined(refine, refine_weights).on_fastest_device()
     gate = Gate.from_record(trained.folder.read_record(), str(run))
     data = read_study(study or trained.study)
     classes = trained.taxonomy.classes
@@ -145,12 +145,13 @@ def _write_prototypes(trained: "Run", images: list[Path]) -> None:
     from histoproto.naming import unique_names
 
     folder = trained.folder.path / "eval" / "prototypes"
+    device = next(trained.model.parameters()).device
     entries = []
     for path, stem in zip(images, unique_names(images), strict=True):
         rgb = read_rgb(path)
         image = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None].float() / 255
         with torch.inference_mode():
-            maps = trained.method.prototype_maps(image)[0]  # (T, h, w), in [-1, 1]
+            maps = trained.method.prototype_maps(image.to(device))[0].cpu()  # (T, h, w), in [-1, 1]
         owners = [c for c, count in enumerate(trained.method.counts) for _ in range(count)]
         for index, (owner, activation) in enumerate(zip(owners, maps, strict=True)):
             file = folder / f"{stem}.{index:02d}.png"

@@ -61,7 +61,7 @@ class Predictor:
         from histoproto.wiring.runs import load_run
 
         self.options = options
-        loaded = load_run(options.run, options.checkpoint)
+        loaded = load_run(options.run, options.checkpoint).on_fastest_device()
         settings = replace(loaded.settings, inference=options.inference_of(loaded.settings))
         self.trained = loaded._replace(settings=settings)
         self.gate = Gate.from_record(self.trained.folder.read_record(), str(options.run))

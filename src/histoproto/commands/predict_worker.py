@@ -41,18 +41,19 @@ class Dying(NamedTuple):
 Message = Ready | Refused | Tiles | Outcome | Dying
 
 
-def work(pipe: Connection, options: PredictOptions, threads: int) -> None:
+def work(pipe: Connection, options: PredictOptions, place: int, threads: int) -> None:
     """Predict what the pipe brings until it brings None or closes.
 
     Args:
         pipe: takes tasks, returns messages.
         options: what inputs are predicted with.
+        place: number among the workers, from 0.
         threads: of torch.
     """
     follow_command(kill_after_s=GRACE_S)
     keep_freed_memory()
     try:
-        _serve(pipe, options, threads)
+        _serve(pipe, options, place, threads)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -62,13 +63,15 @@ def work(pipe: Connection, options: PredictOptions, threads: int) -> None:
         raise
 
 
-def _serve(pipe: Connection, options: PredictOptions, threads: int) -> None:
+def _serve(pipe: Connection, options: PredictOptions, place: int, threads: int) -> None:
     import torch
 
     from histoproto.commands.predict_input import Predictor
+    from histoproto.device import take_gpu
     from histoproto.progress import progress_told_to
 
     torch.set_num_threads(threads)
+    take_gpu(place)
     try:
         predictor = Predictor(options)
     except HistoprotoError as error:

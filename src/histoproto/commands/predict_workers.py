@@ -74,7 +74,7 @@ class Worker:
         self.alive = True
         self.last_words: str | None = None
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, options, threads), daemon=True)
+        self.process = context.Process(target=work, args=(theirs, options, place, threads), daemon=True)
         self.process.start()
         theirs.close()  # so that the pipe ends with the process
         self.again: Callable[[], Worker] = lambda: Worker(place, context, options, threads)

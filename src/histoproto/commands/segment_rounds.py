@@ -197,7 +197,7 @@ def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Stud
     from histoproto.training.launch import is_leader
     from histoproto.wiring.runs import load_run
 
-    trained = load_run(teacher)
+    trained = load_run(teacher).on_fastest_device()
     if trained.taxonomy.classes != study.taxonomy.classes:
         raise RunError(
             f"{teacher} knows {', '.join(trained.taxonomy.classes)}, but {study.folder} has "

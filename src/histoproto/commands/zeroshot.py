@@ -252,11 +252,10 @@ def _look(
     study: "Study", encoder: "ImageEncoder", mark: str, limit: int | None, split: str, asked: "list[Asked]"
 ) -> "Tensor":
     """Return the features of patches from STUDY/features, or compute and keep them."""
-    import torch
-
     from histoproto.banks.features import encode_patches, load_features, save_features
     from histoproto.banks.folder import content_key
     from histoproto.banks.white import RULE
+    from histoproto.device import fastest_device
     from histoproto.progress import progress_bar
 
     by_label = all(record.labels is not None for record, _ in asked)
@@ -266,7 +265,7 @@ def _look(
     file = study.folder / "features" / f"{key[:16]}.safetensors"
     kept = load_features(file, key)
     if kept is None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = fastest_device()
         with progress_bar(f"Encoding {split}", len(asked)) as advance:
             kept = encode_patches(encoder, [record.path for record, _ in asked], device, advance)
         save_features(file, key, kept)

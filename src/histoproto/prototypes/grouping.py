@@ -56,4 +56,4 @@ def merge_softmax(values: Tensor, counts: Sequence[int]) -> Tensor:
 
 def expand_labels(labels: Tensor, counts: Sequence[int]) -> Tensor:
     """Repeat each class's label for its prototypes: ``(batch, classes)`` to ``(batch, prototypes)``."""
-    return labels.repeat_interleave(torch.tensor(counts, device=labels.device), dim=1)
+    return torch.cat([one.expand(-1, count) for one, count in zip(torch.split(labels, 1, dim=1), counts, strict=True)], dim=1)

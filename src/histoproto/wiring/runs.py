@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from histoproto.contracts import Method, MethodSettings, Parts, Prototypes, TissueModel
+from histoproto.device import fastest_device
 from histoproto.errors import ConfigError, RunError
 from histoproto.inference.refine import check_refiner
 from histoproto.inference.settings import Refine
@@ -45,6 +46,11 @@ class Run(NamedTuple):
                 f"{self.folder.path} is a segmenter, which has no prototypes; take the run that made its pseudo masks"
             )
         return self.model
+
+    def on_fastest_device(self) -> "Run":
+        """Return the run, its model moved to the GPU where there is one."""
+        self.model.to(fastest_device())
+        return self
 
     def refined(self, refine: Refine | None, weights: str | None = None) -> "Run":
         """Return the run with another refiner of its masks.

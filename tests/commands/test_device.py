@@ -1,0 +1,73 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from histoproto.inference import evidence
+from histoproto.inference import slide as slide_prediction
+from tests.commands.conftest import run_command
+from tests.pretend_device import pretended_device
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A device that commands take for the fastest; a list of one entry for each time they asked."""
+    with pretended_device() as device:
+        asked = []
+        monkeypatch.setattr("histoproto.wiring.runs.fastest_device", lambda: asked.append(device) or device)
+        # tensors of inference mode cannot be stood for
+        without_gradients = torch.no_grad()(evidence.tile_maps.__wrapped__)
+        monkeypatch.setattr(evidence, "tile_maps", without_gradients)
+        monkeypatch.setattr(slide_prediction, "tile_maps", without_gradients)
+        monkeypatch.setattr(torch, "inference_mode", torch.no_grad)
+        yield asked
+
+
+def masks_of(folder):
+    return {file.name: np.asarray(Image.open(file)) for file in sorted(folder.glob("*.png"))}
+
+
+@pytest.fixture(scope="module")
+def run(trained, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("device") / "run"
+    shutil.copytree(trained, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def on_cpu(run, slide, patches, tmp_path_factory):
+    """What the commands make on the CPU."""
+    out = tmp_path_factory.mktemp("cpu")
+    return all_that_commands_make(run, slide, patches, out)
+
+
+def all_that_commands_make(run, slide, patches, out):
+    picture = next((patches / "test" / "img").glob("*.png"))
+    assert run_command("evaluate", run) == 0
+    metrics = json.loads((run / "eval" / "metrics.json").read_text(encoding="utf-8"))
+    made = {"metrics": metrics, "eval": masks_of(run / "eval" / "masks")}
+    assert run_command("masks", run, "--split", "val", "--refine", "affinity") == 0
+    made["masks"] = masks_of(run / "masks" / "val")
+    shutil.rmtree(run / "masks")
+    assert run_command("predict", run, picture, slide, "--out", out) == 0
+    made["picture"] = masks_of(out / picture.stem)["mask.png"]
+    made["slide"] = tifffile.imread(out / slide.stem / "labels.ome.tif")
+    assert run_command("explain", run, "--split", "val", "--out", out / "explain") == 0
+    return made
+
+
+def test_commands_use_the_fastest_device_and_make_there_what_they_make_on_the_cpu(
+    run, slide, patches, on_cpu, elsewhere, tmp_path
+):
+    there = all_that_commands_make(run, slide, patches, tmp_path)
+    assert len(elsewhere) == 4, "one of the four commands left its model on the CPU"
+    for name in ("picture", "slide"):
+        np.testing.assert_array_equal(there[name], on_cpu[name])
+    for name in ("eval", "masks"):
+        for file, mask in on_cpu[name].items():
+            np.testing.assert_array_equal(there[name][file], mask)
+    assert there["metrics"]["classification"]["mean"] == pytest.approx(on_cpu["metrics"]["classification"]["mean"])
