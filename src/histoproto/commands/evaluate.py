@@ -25,6 +25,8 @@ def evaluate(
     checkpoint: str = "best",
     refine: Literal["none", "crf", "affinity", "superpixels", "sam"] | None = None,
     refine_weights: str | None = None,
+    precision: Literal["bf16", "fp32"] | None = None,
+    compiled: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     mean_over: str | None = None,
     compare: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     run: Path | None = None,
@@ -59,6 +61,10 @@ def evaluate(
             the figure without it stands below.
             [default: as the run is set]
         refine_weights: That network: a folder, or hf:org/name@revision, in transformers' format.
+        precision: Arithmetic of the network: fp32, or bf16, which GPUs and some CPUs compute faster.
+            [default: as the run is set]
+        compiled: Compile the network for this machine first, which takes up to a minute, seconds the next time, and
+            makes it up to three times faster. On a CPU it needs a C++ compiler.
         mean_over: Classes to average in an extra column, for example tumour,stroma.
         compare: Evaluated runs to compare with, on the same images.
         run: Folder that receives the figures of a folder of masks; becomes a run folder for report and --compare.
@@ -76,6 +82,7 @@ def evaluate(
     others = _evaluated(source if run is None else run, compare or [], split)
     if RunFolder(source).config_file.is_file():
         from histoproto.commands.evaluate_run import evaluate_run
+        from histoproto.wiring.runs import load_run
 
         foreign_gate = None if gate == "unknown" else gate
         options = {
@@ -85,9 +92,11 @@ def evaluate(
             "--values": values,
             "--white-value": white_value,
         }
-        _refuse(options, source)
+        _refuse(options, "is for a folder of masks", f"{source} is a run")
         target = source
-        metrics = evaluate_run(source, split, study, checkpoint, mean_over, refine, refine_weights)
+        trained = load_run(source, checkpoint).refined(refine, refine_weights)
+        trained = trained.on_fastest_device(precision, compiled=compiled)
+        metrics = evaluate_run(trained, split, study, checkpoint, mean_over)
     else:
         from histoproto.commands.evaluate_masks import ForeignMasks, evaluate_foreign
 
@@ -96,10 +105,13 @@ def evaluate(
                 f"{source} is no run folder; to evaluate it as a folder of masks, give --study STUDY (the true masks) "
                 "and --run RUN (where the figures go)"
             )
-        if refine is not None or refine_weights is not None:
-            raise ConfigError(
-                f"--refine needs a run's class probabilities, but {source} holds finished masks; leave it out"
-            )
+        options = {
+            "--refine": refine,
+            "--refine-weights": refine_weights,
+            "--precision": precision,
+            "--compile": compiled or None,
+        }
+        _refuse(options, "needs a run's network", f"{source} holds finished masks")
         target = run
         foreign = ForeignMasks(source, name or source.resolve().name, gate, values, white_value)
         metrics = evaluate_foreign(foreign, study, split, run, mean_over)
@@ -114,10 +126,10 @@ def evaluate(
     return 3 if metrics.get("missing") else 0
 
 
-def _refuse(options: Mapping[str, object], source: Path) -> None:
+def _refuse(options: Mapping[str, object], needs: str, found: str) -> None:
     for option, value in options.items():
         if value is not None:
-            raise ConfigError(f"{option} is for a folder of masks, but {source} is a run; leave it out")
+            raise ConfigError(f"{option} {needs}, but {found}; leave it out")
 
 
 def _evaluated(target: Path, others: list[Path], split: str) -> "list[EvaluatedRun]":

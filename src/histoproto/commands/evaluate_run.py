@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from histoproto.data.manifest import PatchRecord
     from histoproto.evaluation.of_method import ImageResult, MethodEvaluation
     from histoproto.inference.gate import Gate
-    from histoproto.inference.settings import Refine
     from histoproto.wiring.runs import Run
 
 PROTOTYPE_EXAMPLES = 4
@@ -17,15 +16,9 @@ PROTOTYPE_EXAMPLES = 4
 
 
 def evaluate_run(
-    run: Path,
-    split: str,
-    study: Path | None,
-    checkpoint: str,
-    mean_over: str | None,
-    refine: "Refine | None",
-    refine_weights: str | None,
+    trained: "Run", split: str, study: Path | None, checkpoint: str, mean_over: str | None
 ) -> dict[str, Any]:
-    """Evaluate a run, write its products, return the figures; arguments as those of the command."""
+    """Evaluate a run as it is set, write its products, return the figures; arguments as those of the command."""
     from histoproto.commands.evaluate import class_indices, records_with_masks
     from histoproto.contracts import Method
     from histoproto.data.manifest import read_study
@@ -35,9 +28,8 @@ def evaluate_run(
     from histoproto.evaluation.presence import judge_presence
     from histoproto.evaluation.products import SCHEMA, write_products
     from histoproto.inference.gate import Gate
-    from histoproto.wiring.runs import load_run
 
-    trained = load_run(run, checkpoint).refined(refine, refine_weights).on_fastest_device()
+    run = trained.folder.path
     gate = Gate.from_record(trained.folder.read_record(), str(run))
     data = read_study(study or trained.study)
     classes = trained.taxonomy.classes
@@ -63,6 +55,7 @@ def evaluate_run(
         "background": trained.settings.inference.background,
         "views": trained.settings.inference.views,
         "refine": trained.settings.inference.refine,
+        "precision": trained.settings.inference.precision,
         **all_figures(found.counts, classes, chosen),
         "classification": judge_presence(found.presence, classes, gate.thresholds),
         "confidence": coverage_curve(found.confidence, classes),

@@ -22,6 +22,7 @@ def predict(
     assume_mpp: float | None = None,
     region: Path | None = None,
     precision: Literal["bf16", "fp32"] | None = None,
+    compiled: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     checkpoint: str = "best",
     jobs: int | None = None,
     shard: str | None = None,
@@ -50,6 +51,8 @@ def predict(
         region: What to predict of slides: QuPath's GeoJSON of the only one, or a folder with NAME.geojson for each.
             [default: all tissue, as histoproto slides tissue finds it]
         precision: fp32, or bf16, which GPUs and some CPUs compute faster. [default: as the run is set]
+        compiled: Compile the network for this machine first, which takes up to a minute, seconds the next time, and
+            makes it up to three times faster: for slides and many pictures. On a CPU it needs a C++ compiler.
         checkpoint: best or last.
         jobs: Worker processes; an input that kills one does not stop the others. [default: none, this process; with
             --engine ray an actor per machine]
@@ -79,7 +82,8 @@ def predict(
     if region is not None:
         require_own_regions(region, list(files))
     RunFolder(run).read_config()  # no record of a run that is none
-    options = PredictOptions(run.absolute(), checkpoint, assume_mpp, precision, region and region.absolute(), mpp_of)
+    region = region and region.absolute()
+    options = PredictOptions(run.absolute(), checkpoint, assume_mpp, precision, region, compiled, mpp_of)
     mine = shard_of(tasks, shard)
     record_command(out, options, who, tasks)
     say_outdated(*outdated(options, mine))

@@ -33,6 +33,8 @@ class PredictOptions:
     """Arithmetic of the network; None is as the run is set."""
     region: Path | None = None
     """QuPath's GeoJSON, or a folder with one per slide: what to predict of slides."""
+    compiled: bool = False
+    """Whether class maps are computed by compiled code, which gives the same maps but for rounding."""
     mpp_of: dict[str, float] = field(default_factory=dict)
     """Microns per pixel of single slides that do not say, by absolute path; before ``assume_mpp``."""
 
@@ -61,9 +63,8 @@ class Predictor:
         from histoproto.wiring.runs import load_run
 
         self.options = options
-        loaded = load_run(options.run, options.checkpoint).on_fastest_device()
-        settings = replace(loaded.settings, inference=options.inference_of(loaded.settings))
-        self.trained = loaded._replace(settings=settings)
+        loaded = load_run(options.run, options.checkpoint)
+        self.trained = loaded.on_fastest_device(options.precision, compiled=options.compiled)
         self.gate = Gate.from_record(self.trained.folder.read_record(), str(options.run))
         self._model = model_stamp(options)
 

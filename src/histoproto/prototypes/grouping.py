@@ -56,4 +56,5 @@ def merge_softmax(values: Tensor, counts: Sequence[int]) -> Tensor:
 
 def expand_labels(labels: Tensor, counts: Sequence[int]) -> Tensor:
     """Repeat each class's label for its prototypes: ``(batch, classes)`` to ``(batch, prototypes)``."""
-    return torch.cat([one.expand(-1, count) for one, count in zip(torch.split(labels, 1, dim=1), counts, strict=True)], dim=1)
+    of_classes = torch.split(labels, 1, dim=1)
+    return torch.cat([one.expand(-1, count) for one, count in zip(of_classes, counts, strict=True)], dim=1)

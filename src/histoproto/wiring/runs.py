@@ -11,6 +11,7 @@ from torch import Tensor
 from histoproto.contracts import Method, MethodSettings, Parts, Prototypes, TissueModel
 from histoproto.device import fastest_device
 from histoproto.errors import ConfigError, RunError
+from histoproto.inference.compiled import compile_maps
 from histoproto.inference.refine import check_refiner
 from histoproto.inference.settings import Refine
 from histoproto.presets.changes import read_any_settings
@@ -19,6 +20,7 @@ from histoproto.presets.settings import BackboneSettings, EncoderSettings, RunSe
 from histoproto.prototypes.grouping import counts_per_class
 from histoproto.runs import RunFolder
 from histoproto.taxonomy import Taxonomy
+from histoproto.training.settings import Precision
 from histoproto.wiring.parts import assemble, assemble_segmenter, pyramid
 
 TRAINING_ONLY = ("encoder.", "teacher.", "memory.")
@@ -47,10 +49,20 @@ class Run(NamedTuple):
             )
         return self.model
 
-    def on_fastest_device(self) -> "Run":
-        """Return the run, its model moved to the GPU where there is one."""
+    def on_fastest_device(self, precision: Precision | None = None, *, compiled: bool = False) -> "Run":
+        """Return the run, its model moved to the GPU where there is one; it must not train any more.
+
+        Args:
+            precision: arithmetic of the network; None leaves it as the run is set.
+            compiled: whether class maps are computed by compiled code.
+        """
         self.model.to(fastest_device())
-        return self
+        if compiled:
+            compile_maps(self.model)
+        if precision is None:
+            return self
+        inference = replace(self.settings.inference, precision=precision)
+        return self._replace(settings=replace(self.settings, inference=inference))
 
     def refined(self, refine: Refine | None, weights: str | None = None) -> "Run":
         """Return the run with another refiner of its masks.
