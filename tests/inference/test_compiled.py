@@ -43,5 +43,3 @@ def test_a_machine_without_compiler_is_told_what_is_missing(tmp_path):
     ended = compile_in(tmp_path, CXX="/nowhere/c++")
     assert "ConfigError: torch cannot compile here (InvalidCxxCompiler" in ended.stderr
     assert "apt install g++" in ended.stderr
-
-
