@@ -40,8 +40,8 @@ ALONE: dict[str, tuple[str, dict[str, Any]]] = {
         },
     )
     for preset in ("corrected", "released")
-} | {"loading": ("loading", {})}
-"""Rows whose plain way does not fit, or does not differ."""
+} | {"slide, compiled": ("slide", {"way": "ours", "compiled": True}), "loading": ("loading", {})}
+"""Rows whose plain way does not fit, stands above already, or does not differ."""
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from histoproto.encoders.cards import CARDS
 from histoproto.encoders.medclip import image_encoder
 from histoproto.heap import keep_freed_memory
 from histoproto.images import read_rgb
+from histoproto.inference.compiled import compile_maps
 from histoproto.inference.decision import decide
 from histoproto.inference.evidence import COARSEST_STRIDE_PX, evidence_of
 from histoproto.inference.gate import Gate
@@ -156,11 +157,11 @@ def refinement(device: torch.device, *, way: str, images: int = 16, repeats: int
     return _per(as_dict(measured), images)
 
 
-def slide(device: torch.device, *, way: str, tiles: int = 3) -> dict[str, Any]:
+def slide(device: torch.device, *, way: str, compiled: bool = False, tiles: int = 3) -> dict[str, Any]:
     """The map of a drawn slide by LPD in eight views; seconds are of one tile.
 
     Ours reads, blends and writes all outputs of `histoproto predict`; the plain way takes the same tiles from memory,
-    one view after the other, and keeps their strongest classes.
+    one view after the other, and keeps their strongest classes. Compiled: the warm-up compiles.
     """
     work = Work("lpd", "corrected")
     model = work.model().to(device).eval()
@@ -168,6 +169,8 @@ def slide(device: torch.device, *, way: str, tiles: int = 3) -> dict[str, Any]:
     side_px = settings.tile_px + (tiles - 1) * (settings.tile_px - settings.overlap_px)
     trained = SimpleNamespace(model=model, taxonomy=BCSS_WSSS, settings=SimpleNamespace(inference=settings))
     gate = Gate((0.0,) * len(BCSS_WSSS), work.side_px)
+    if compiled:
+        compile_maps(model)
 
     def ours() -> None:
         reader = at_mpp(source, SLIDE_MPP)

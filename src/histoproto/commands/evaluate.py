@@ -26,7 +26,6 @@ def evaluate(
     refine: Literal["none", "crf", "affinity", "superpixels", "sam"] | None = None,
     refine_weights: str | None = None,
     precision: Literal["bf16", "fp32"] | None = None,
-    compiled: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     mean_over: str | None = None,
     compare: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     run: Path | None = None,
@@ -63,8 +62,6 @@ def evaluate(
         refine_weights: That network: a folder, or hf:org/name@revision, in transformers' format.
         precision: Arithmetic of the network: fp32, or bf16, which GPUs and some CPUs compute faster.
             [default: as the run is set]
-        compiled: Compile the network for this machine first, which takes up to a minute, seconds the next time, and
-            makes it up to three times faster. On a CPU it needs a C++ compiler.
         mean_over: Classes to average in an extra column, for example tumour,stroma.
         compare: Evaluated runs to compare with, on the same images.
         run: Folder that receives the figures of a folder of masks; becomes a run folder for report and --compare.
@@ -95,8 +92,7 @@ def evaluate(
         _refuse(options, "is for a folder of masks", f"{source} is a run")
         target = source
         trained = load_run(source, checkpoint).refined(refine, refine_weights)
-        trained = trained.on_fastest_device(precision, compiled=compiled)
-        metrics = evaluate_run(trained, split, study, checkpoint, mean_over)
+        metrics = evaluate_run(trained.on_fastest_device(precision), split, study, checkpoint, mean_over)
     else:
         from histoproto.commands.evaluate_masks import ForeignMasks, evaluate_foreign
 
@@ -105,12 +101,7 @@ def evaluate(
                 f"{source} is no run folder; to evaluate it as a folder of masks, give --study STUDY (the true masks) "
                 "and --run RUN (where the figures go)"
             )
-        options = {
-            "--refine": refine,
-            "--refine-weights": refine_weights,
-            "--precision": precision,
-            "--compile": compiled or None,
-        }
+        options = {"--refine": refine, "--refine-weights": refine_weights, "--precision": precision}
         _refuse(options, "needs a run's network", f"{source} holds finished masks")
         target = run
         foreign = ForeignMasks(source, name or source.resolve().name, gate, values, white_value)

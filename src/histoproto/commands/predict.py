@@ -52,7 +52,7 @@ def predict(
             [default: all tissue, as histoproto slides tissue finds it]
         precision: fp32, or bf16, which GPUs and some CPUs compute faster. [default: as the run is set]
         compiled: Compile the network for this machine first, which takes up to a minute, seconds the next time, and
-            makes it up to three times faster: for slides and many pictures. On a CPU it needs a C++ compiler.
+            makes it 1.1 to 1.7 times faster: for slides and many pictures. On a CPU it needs a C++ compiler.
         checkpoint: best or last.
         jobs: Worker processes; an input that kills one does not stop the others. [default: none, this process; with
             --engine ray an actor per machine]
