@@ -19,8 +19,9 @@ demo: $(STAMP)
 	rm -rf demo
 	$(BIN)/histoproto demo --out demo
 
+# a process for each core: most tests are too small for several threads
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.speed --out bench.json

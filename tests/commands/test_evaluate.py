@@ -147,7 +147,8 @@ def test_what_a_tired_user_types(command, masks, study, evaluated, tmp_path, cap
     refused("whole numbers", masks, *run, "--values", "a,b,c,d")
     refused("--values is for a folder of masks", evaluated, "--values", "1,2,3,4")
     refused("--gate is for a folder of masks", evaluated, "--gate", "oracle")
-    refused("holds finished masks", masks, *run, "--refine", "crf")
+    refused("--refine needs a run's network", masks, *run, "--refine", "crf")
+    refused("--precision needs a run's network", masks, *run, "--precision", "bf16")
     refused("is a trained run; choose another folder", masks, "--study", study, "--run", evaluated)
     refused("there is TUM, STR, LYM, NEC", masks, *run, "--mean-over", "TUM,FAT")
 
@@ -181,6 +182,17 @@ def test_what_cannot_be_compared_is_said_before_anything_is_computed(command, ev
     assert command("evaluate", evaluated, "--split", "val", "--compare", evaluated) == 2
     assert "itself" in capsys.readouterr().err
     assert (evaluated / "eval" / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_the_arithmetic_can_be_chosen_and_is_recorded(command, evaluated, tmp_path):
+    run = shutil.copytree(evaluated, tmp_path / "bf16")
+    assert command("evaluate", run, "--precision", "bf16") == 0
+    reduced, exact = metrics_of(run), metrics_of(evaluated)
+    assert (reduced["precision"], exact["precision"]) == ("bf16", "fp32")
+    assert reduced["classification"]["mean"]["brier"] != exact["classification"]["mean"]["brier"]
+    assert reduced["classification"]["mean"]["brier"] == pytest.approx(
+        exact["classification"]["mean"]["brier"], abs=0.01
+    )
 
 
 REFINERS = {"crf": "dense CRF", "affinity": "random walk by affinity", "superpixels": "votes in superpixels"}
