@@ -33,6 +33,14 @@ from histoproto.commands.zeroshot import zeroshot
 from histoproto.errors import HistoprotoError
 from histoproto.heap import keep_freed_memory
 
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""Torch's exception, by name: a command that needs no torch does not wait for it."""
+GPU_IS_FULL = (
+    "the GPU's memory is full; train with a lower --batch or training.precision bf16, predict with --precision bf16 or "
+    "a lower inference.tile_px in the run's config.yaml, or put CUDA_VISIBLE_DEVICES= before the command to compute on "
+    "the CPU"
+)
+
 app = cyclopts.App(
     name="histoproto",
     version=__version__,
@@ -88,5 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except cyclopts.CycloptsError as error:
         print(f"UsageError: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if type(error).__name__ != OUT_OF_MEMORY:
+            raise
+        print(f"{OUT_OF_MEMORY}: {GPU_IS_FULL} ({str(error).split('. ')[0]})", file=sys.stderr)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

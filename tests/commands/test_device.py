@@ -71,3 +71,14 @@ def test_commands_use_the_fastest_device_and_make_there_what_they_make_on_the_cp
         for file, mask in on_cpu[name].items():
             np.testing.assert_array_equal(there[name][file], mask)
     assert there["metrics"]["classification"]["mean"] == pytest.approx(on_cpu["metrics"]["classification"]["mean"])
+
+
+def test_a_full_gpu_is_one_sentence(monkeypatch, capsys):
+    def allocate(*_arguments, **_options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 8 GiB.")
+
+    monkeypatch.setattr("histoproto.cli.app", allocate)
+    assert run_command("train") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("OutOfMemoryError: the GPU's memory is full; train with a lower --batch")
+    assert said.endswith("(CUDA out of memory)\n")
