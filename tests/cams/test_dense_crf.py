@@ -81,3 +81,12 @@ def test_without_neighbours_nothing_changes():
     probabilities = torch.rand(3, 16, 20).softmax(0)
     alone = DenseCRFSettings(smooth_weight=0.0, edge_weight=0.0)
     torch.testing.assert_close(DenseCRF(torch.rand(3, 16, 20), alone)(probabilities), probabilities)
+
+
+def test_a_field_made_in_inference_mode_leaves_nothing_that_gradients_cannot_pass():
+    image, probabilities = torch.rand(3, 18, 22), torch.rand(2, 18, 22).softmax(0)
+    with torch.inference_mode():
+        DenseCRF(image, DenseCRFSettings())(probabilities)
+    probabilities.requires_grad_()
+    DenseCRF(image, DenseCRFSettings())(probabilities).sum().backward()
+    assert probabilities.grad is not None

@@ -7,6 +7,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from histoproto.device import take_gpu
 from histoproto.inference import evidence
 from histoproto.inference import slide as slide_prediction
 from tests.commands.conftest import run_command
@@ -47,7 +48,7 @@ def on_cpu(run, slide, patches, tmp_path_factory):
 
 def all_that_commands_make(run, slide, patches, out):
     picture = next((patches / "test" / "img").glob("*.png"))
-    assert run_command("evaluate", run) == 0
+    assert run_command("evaluate", run, "--refine", "crf") == 0
     metrics = json.loads((run / "eval" / "metrics.json").read_text(encoding="utf-8"))
     made = {"metrics": metrics, "eval": masks_of(run / "eval" / "masks")}
     assert run_command("masks", run, "--split", "val", "--refine", "affinity") == 0
@@ -71,6 +72,16 @@ def test_commands_use_the_fastest_device_and_make_there_what_they_make_on_the_cp
         for file, mask in on_cpu[name].items():
             np.testing.assert_array_equal(there[name][file], mask)
     assert there["metrics"]["classification"]["mean"] == pytest.approx(on_cpu["metrics"]["classification"]["mean"])
+
+
+def test_workers_take_the_gpus_in_turn(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for place in (0, 3, 5):
+        take_gpu(place)
+    assert taken == [0, 3, 1]
 
 
 def test_a_full_gpu_is_one_sentence(monkeypatch, capsys):

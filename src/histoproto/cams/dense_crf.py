@@ -105,8 +105,9 @@ def dense_crf(
 
 
 def _smoothing(height: int, width: int, smooth_px: float, device: torch.device, dtype: torch.dtype) -> Lattice:
-    """Return the filter ``D^-1/2 k_s D^-1/2`` of all photographs of a size."""
-    return Lattice(_places(height, width, device, dtype).T / smooth_px).normalised()
+    """Return the filter ``D^-1/2 k_s D^-1/2`` of all photographs of a size, also for use with gradients."""
+    with torch.inference_mode(False):
+        return Lattice(_places(height, width, device, dtype).T / smooth_px).normalised()
 
 
 _kept_smoothing = lru_cache(maxsize=1)(_smoothing)

@@ -92,7 +92,7 @@ def evaluate(
         _refuse(options, "is for a folder of masks", f"{source} is a run")
         target = source
         trained = load_run(source, checkpoint).refined(refine, refine_weights)
-        metrics = evaluate_run(trained.on_fastest_device(precision), split, study, checkpoint, mean_over)
+        metrics = evaluate_run(trained.ready(precision), split, study, checkpoint, mean_over)
     else:
         from histoproto.commands.evaluate_masks import ForeignMasks, evaluate_foreign
 

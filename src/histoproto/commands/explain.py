@@ -73,7 +73,7 @@ def explain(
 
     if patches < 1:
         raise ConfigError(f"--patches {patches}: at least 1 is needed, and a few hundred to judge shares by")
-    trained = load_run(run, checkpoint).on_fastest_device()
+    trained = load_run(run, checkpoint).ready()
     study = read_study(trained.study)
     if study.taxonomy.classes != trained.taxonomy.classes:
         raise RunError(

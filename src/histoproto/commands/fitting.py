@@ -94,7 +94,7 @@ def fit_and_record(
         return record | {"stopped": result.stopped}
     record |= {"stopped": result.stopped, "best_epoch": result.best_epoch, "seconds": result.seconds}
     if result.stopped != "interrupted":
-        trained = load_run(folder.path).on_fastest_device().model
+        trained = load_run(folder.path).ready().model
         patches = (holdout[index] for index in range(len(holdout)))
         record["gate"] = fit_gate(trained, patches, settings.inference).to_dict()
     folder.write_record(record)

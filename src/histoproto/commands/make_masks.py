@@ -53,7 +53,7 @@ def masks(
     from histoproto.data.manifest import read_study
     from histoproto.wiring.runs import load_run
 
-    trained = load_run(run, checkpoint).refined(refine, refine_weights).on_fastest_device()
+    trained = load_run(run, checkpoint).refined(refine, refine_weights).ready()
     study = read_study(trained.study)
     records, folder = study.split(split), trained.folder.path / "masks" / split
     shares = write_masks(trained, study, split, folder, checkpoint)

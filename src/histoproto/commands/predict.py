@@ -1,5 +1,6 @@
 """``histoproto predict``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,7 +53,8 @@ def predict(
             [default: all tissue, as histoproto slides tissue finds it]
         precision: fp32, or bf16, which GPUs and some CPUs compute faster. [default: as the run is set]
         compiled: Compile the network for this machine first, which takes up to a minute, seconds the next time, and
-            makes it 1.1 to 1.7 times faster: for slides and many pictures. On a CPU it needs a C++ compiler.
+            makes it 1.1 to 1.7 times faster: for large slides, or many pictures of one size. On a CPU it needs a C++
+            compiler.
         checkpoint: best or last.
         jobs: Worker processes; an input that kills one does not stop the others. [default: none, this process; with
             --engine ray an actor per machine]
@@ -87,6 +89,8 @@ def predict(
     mine = shard_of(tasks, shard)
     record_command(out, options, who, tasks)
     say_outdated(*outdated(options, mine))
+    if compiled:
+        _check_compiling()
     outcomes = predict_all(options, mine, who)
     if len(tasks) == 1:
         _raise_failure(*outcomes.values())
@@ -109,6 +113,17 @@ def shard_of(tasks: list[Task], shard: str | None) -> list[Task]:
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise ConfigError(f"--shard {shard}: give the share and the number of shares, from 1/8 to 8/8 for eight")
     return tasks[int(number) - 1 :: int(count)]
+
+
+def _check_compiling() -> None:
+    from histoproto.device import fastest_device
+    from histoproto.inference.compiled import check_compiling
+
+    kept = check_compiling(fastest_device())
+    sys.stderr.write(
+        "The first tile or picture of each size waits until the network is compiled: up to a minute, seconds where "
+        f"that was done before ({kept})\n"
+    )
 
 
 def _inside(folder: Path) -> list[Path]:

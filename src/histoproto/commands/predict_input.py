@@ -64,7 +64,7 @@ class Predictor:
 
         self.options = options
         loaded = load_run(options.run, options.checkpoint)
-        self.trained = loaded.on_fastest_device(options.precision, compiled=options.compiled)
+        self.trained = loaded.ready(options.precision, compiled=options.compiled)
         self.gate = Gate.from_record(self.trained.folder.read_record(), str(options.run))
         self._model = model_stamp(options)
 

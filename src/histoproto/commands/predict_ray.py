@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ def _start(ray: Any, options: PredictOptions, worklist: Worklist, jobs: int | No
     count = min(jobs or len(sizes), worklist.total)
     threads = max(1, min(sum(sizes) // count, *sizes))
     cards = ray.cluster_resources().get("GPU", 0)
-    kind = ray.remote(num_cpus=threads, num_gpus=min(1, cards / count), max_restarts=-1, scheduling_strategy="SPREAD")
+    share = 1 / ceil(count / cards) if cards else 0  # whole shares fit on a card
+    kind = ray.remote(num_cpus=threads, num_gpus=share, max_restarts=-1, scheduling_strategy="SPREAD")
     handles = [kind(SlideActor).remote(options, threads) for _ in range(count)]
     return [_Actor(place, handle, handle.load.remote()) for place, handle in enumerate(handles)]
 

@@ -197,7 +197,7 @@ def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Stud
     from histoproto.training.launch import is_leader
     from histoproto.wiring.runs import load_run
 
-    trained = load_run(teacher).on_fastest_device()
+    trained = load_run(teacher)
     if trained.taxonomy.classes != study.taxonomy.classes:
         raise RunError(
             f"{teacher} knows {', '.join(trained.taxonomy.classes)}, but {study.folder} has "
@@ -216,7 +216,7 @@ def _pseudo_masks(folder: "RunFolder", settings: "SegmentSettings", study: "Stud
             f"the pseudo masks in {place} were made from another {changed} than {teacher} has now; start a new run"
         )
     if is_leader():
-        write_masks(trained, study, "train", place)
+        write_masks(trained.ready(), study, "train", place)
     while not (place / MASKS_DONE).exists():
         time.sleep(1)  # in the other processes of one training
     return MadeMasks(place, source, _refiner(trained, teacher, first=first))

@@ -5,7 +5,6 @@ likes them (torch calls that freezing), so the model must not train any more.
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,23 +20,31 @@ CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 """Torch's own name for where it keeps what it has compiled."""
 
 
-def compile_maps(model: TissueModel) -> None:
-    """Let a model compute its class maps by compiled code, made at the first image of a size.
-
-    Args:
-        model: trained, in evaluation mode, where it will compute; changed in place.
+def check_compiling(device: torch.device) -> Path:
+    """Compile something small, and return where what is compiled is kept.
 
     Raises:
-        ConfigError: if nothing can be compiled on this machine; ``class_maps`` raises it if the network cannot.
+        ConfigError: if nothing can be compiled on this machine.
+    """
+    folder = _keep_what_is_compiled()
+    with _explained():
+        torch.compile(torch.neg)(torch.zeros(1, device=device))
+    return folder
+
+
+def compile_maps(model: TissueModel) -> None:
+    """Let a model compute its class maps by compiled code, made at the first image of each size.
+
+    Args:
+        model: trained, in evaluation mode, where it will compute; changed in place. Its class maps then raise
+            ConfigError where the network cannot be compiled.
     """
     from torch._inductor import config
 
     _keep_what_is_compiled()
     config.freezing = True  # of the whole process: nothing else is compiled there
-    device = next(model.parameters()).device
-    with _explained():
-        torch.compile(torch.neg)(torch.zeros(1, device=device))
-    compiled = torch.compile(model.class_maps)
+    # a graph for any size loses its way in MiT's memory layouts; beyond eight sizes torch computes without compiling
+    compiled = torch.compile(model.class_maps, dynamic=False)
 
     def class_maps(images: Float[Tensor, "batch 3 height width"]) -> ClassMaps:
         with _explained():
@@ -45,10 +52,6 @@ def compile_maps(model: TissueModel) -> None:
         return maps
 
     vars(model)["class_maps"] = class_maps  # found before the method of its class
-    sys.stderr.write(
-        "Compiling the network at the first image of a size, which takes up to a minute; what is compiled stays in "
-        f"{os.environ[CACHE_VARIABLE]}\n"
-    )
 
 
 @contextmanager
@@ -65,11 +68,21 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-def _keep_what_is_compiled() -> None:
-    """Let torch keep it in the user's cache rather than in a temporary folder, unless the user has named another."""
+def _keep_what_is_compiled() -> Path:
+    """Let torch keep it in the user's cache, unless the user has named another place, and return where.
+
+    Where that cannot be written to, it stays torch's temporary folder.
+    """
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     temporary = default_cache_dir()  # torch puts it into the environment, too
-    if os.environ.get(CACHE_VARIABLE, temporary) == temporary:
+    chosen = os.environ.get(CACHE_VARIABLE, temporary)
+    if chosen == temporary:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        os.environ[CACHE_VARIABLE] = str(caches / "histoproto" / "compiled")
+        folder = caches / "histoproto" / "compiled"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return Path(temporary)
+        chosen = os.environ[CACHE_VARIABLE] = str(folder)
+    return Path(chosen)

@@ -49,8 +49,8 @@ class Run(NamedTuple):
             )
         return self.model
 
-    def on_fastest_device(self, precision: Precision | None = None, *, compiled: bool = False) -> "Run":
-        """Return the run, its model moved to the GPU where there is one; it must not train any more.
+    def ready(self, precision: Precision | None = None, *, compiled: bool = False) -> "Run":
+        """Return the run ready to look at many images: its model, the same one, is on the GPU where there is one.
 
         Args:
             precision: arithmetic of the network; None leaves it as the run is set.
